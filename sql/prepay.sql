@@ -1,0 +1,29 @@
+
+-- May this order be paid now?
+
+CREATE FUNCTION pay_create(order_no text, amount bigint, currency text, merchant text DEFAULT '',
+	payer text DEFAULT NULL, multi boolean DEFAULT NULL, valid_for interval DEFAULT NULL,
+	metadata jsonb DEFAULT NULL)
+	RETURNS pay_result
+	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION pay_create(text, bigint, text, text, text, boolean, interval, jsonb) IS
+	'makes the payment of an order without opening an attempt: applied, or unchanged if it is there with the same content. Amount in minor units. PY400 bad argument, PY422 other content';
+
+CREATE FUNCTION pay_prepay(order_no text, amount bigint, currency text, channel text, method text,
+	request_id text, merchant text DEFAULT '', payer text DEFAULT NULL, multi boolean DEFAULT NULL,
+	valid_for interval DEFAULT NULL, replaces text DEFAULT NULL, confirm boolean DEFAULT false,
+	holds text[] DEFAULT NULL, metadata jsonb DEFAULT NULL)
+	RETURNS pay_result
+	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION pay_prepay(text, bigint, text, text, text, text, text, text, boolean, interval, text, boolean, text[], jsonb) IS
+	'may this order be paid now, through this channel? proceed: commit, then call the channel with trade_no; else in_progress, already_paid, unknown, throttled, closed. PY400 bad argument, PY422 same order or request with other content';
+
+CREATE FUNCTION pay_credential(trade_no text, credential text, valid_for interval) RETURNS pay_result
+	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION pay_credential(text, text, interval) IS
+	'keeps what the channel gave to pay with (prepay_id, client secret, URL) for duplicates to show: applied, replayed, or stale (do not hand it out: the attempt is over). PY400, PY404';
+
+CREATE FUNCTION pay_query(order_no text, merchant text DEFAULT '') RETURNS pay_result
+	LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION pay_query(text, text) IS
+	'where does this order stand? Read only; the decision is what a prepay would now answer (unknown order: proceed with pay_no NULL). PY400';

@@ -1,0 +1,80 @@
+
+-- Who may call what: EXECUTE is the gate.
+
+CREATE FUNCTION pay_grant(role text, kind text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, @extschema@, pg_temp
+AS $grant$
+DECLARE
+	home name;
+	functions_of_kind CONSTANT jsonb := '{
+		"app": ["pay_create", "pay_prepay", "pay_credential", "pay_transition", "pay_callback", "pay_query"],
+		"worker": ["pay_credential", "pay_transition", "pay_callback", "pay_query"],
+		"ops": ["pay_transition", "pay_query", "pay_history", "pay_review_resolve"],
+		"auditor": ["pay_query", "pay_history"]}';
+	readable_by_kind CONSTANT jsonb := '{
+		"app": [],
+		"worker": ["pay_channel"],
+		"ops": ["pay_channel", "pay_payment", "pay_attempt", "pay_event", "pay_review"],
+		"auditor": ["pay_channel", "pay_payment", "pay_attempt", "pay_event", "pay_review", "pay_grantee"]}';
+	name text;
+BEGIN
+	IF role IS NULL OR kind IS NULL OR NOT functions_of_kind ? kind THEN
+		RAISE EXCEPTION 'no such kind of role: %', coalesce(quote_literal(kind), 'NULL')
+			USING ERRCODE = 'PY400',
+				DETAIL = format('role is %s; the kinds are app, worker, ops, auditor.', coalesce(quote_literal(role), 'NULL'));
+	END IF;
+	IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = pay_grant.role) THEN
+		RAISE EXCEPTION 'role % does not exist', quote_literal(role)
+			USING ERRCODE = 'PY400',
+				DETAIL = 'Rights to pay are given to roles by name, never to PUBLIC.';
+	END IF;
+
+	SELECT n.nspname INTO STRICT home
+	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+	WHERE e.extname = 'pay_idem';
+
+	INSERT INTO pay_grantee AS g (role, kind)
+	SELECT pay_grant.role::name, pay_grant.kind
+	WHERE NOT EXISTS (SELECT FROM pay_grantee o
+		WHERE o.role = pay_grant.role::name AND o.kind = pay_grant.kind);
+
+	EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', home, role);
+	FOR name IN
+		SELECT p.oid::regprocedure::text
+		FROM pg_proc p
+		WHERE p.pronamespace = home::regnamespace
+			AND p.proname IN (SELECT jsonb_array_elements_text(functions_of_kind -> kind))
+			AND EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+				WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+					AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+					AND e.extname = 'pay_idem')
+	LOOP
+		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', name, role);
+	END LOOP;
+	FOR name IN SELECT jsonb_array_elements_text(readable_by_kind -> kind)
+	LOOP
+		EXECUTE format('GRANT SELECT ON TABLE %I.%I TO %I', home, name, role);
+	END LOOP;
+	IF kind = 'ops' THEN
+		EXECUTE format('GRANT INSERT, UPDATE ON TABLE %I.pay_channel TO %I', home, role);
+	END IF;
+END
+$grant$;
+COMMENT ON FUNCTION pay_grant(text, text) IS
+	'gives a role the rights of a kind: app (pays), worker (talks to channels), ops (resolves reviews, adds channels), auditor (reads). Kept, so that pay_install() gives them again. PY400';
+
+-- PUBLIC keeps what a restore needs (types, guards) and the pure readers of
+-- numbers and states.
+REVOKE ALL ON FUNCTION
+	pay_install(),
+	pay_grant(text, text),
+	pay_create(text, bigint, text, text, text, boolean, interval, jsonb),
+	pay_prepay(text, bigint, text, text, text, text, text, text, boolean, interval, text, boolean, text[], jsonb),
+	pay_credential(text, text, interval),
+	pay_query(text, text),
+	pay_transition(text, text, text, bigint, text, text, text),
+	pay_callback(text, text, text, text, bigint, text, text, timestamptz, jsonb),
+	pay_review_resolve(bigint, text, text),
+	pay_history(text)
+FROM PUBLIC;

@@ -1,0 +1,295 @@
+/*
+ * answer.c
+ *
+ * Arguments in, answers out.
+ */
+#include "answer.h"
+
+#include "access/htup_details.h"
+#include "errors.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+
+/* The columns of pay_result, in their order. */
+enum
+{
+	RESULT_DECISION,
+	RESULT_PAY_NO,
+	RESULT_TRADE_NO,
+	RESULT_MERCHANT,
+	RESULT_ORDER_NO,
+	RESULT_STATE,
+	RESULT_ATTEMPT,
+	RESULT_ATTEMPT_STATE,
+	RESULT_CHANNEL,
+	RESULT_METHOD,
+	RESULT_AMOUNT,
+	RESULT_CURRENCY,
+	RESULT_CREDENTIAL,
+	RESULT_CREDENTIAL_EXPIRES_AT,
+	RESULT_REFUNDABLE,
+	RESULT_REFUND_NO,
+	RESULT_OTHER_ORDER_NO,
+	RESULT_DETAIL,
+	RESULT_COLUMNS
+};
+
+/* ---- arguments ---- */
+
+static void
+ThrowMissing(const char *name)
+{
+	ereport(ERROR,
+			(errcode(PAY_ERR_BAD_ARGUMENT),
+			 errmsg("%s must not be NULL", name),
+			 errdetail("Nothing was read or written.")));
+}
+
+text *
+PayTextArgument(FunctionCallInfo fcinfo, int n, const char *name, int max_bytes, PayPresence presence)
+{
+	text	   *value;
+	int			length;
+
+	if (PG_ARGISNULL(n))
+	{
+		if (presence != PAY_OPTIONAL)
+			ThrowMissing(name);
+		return NULL;
+	}
+	value = PG_GETARG_TEXT_PP(n);
+	length = VARSIZE_ANY_EXHDR(value);
+	if (length == 0 && presence != PAY_MAY_BE_EMPTY)
+		ereport(ERROR,
+				(errcode(PAY_ERR_BAD_ARGUMENT),
+				 errmsg("%s must not be empty", name),
+				 errdetail("An empty text names nothing."),
+				 presence == PAY_OPTIONAL ? errhint("Leave it out, or pass NULL.") : 0));
+	if (length > max_bytes)
+	{
+		char	   *start = text_to_cstring(value);
+
+		start[pg_mbcliplen(start, length, 40)] = '\0';
+		ereport(ERROR,
+				(errcode(PAY_ERR_BAD_ARGUMENT),
+				 errmsg("%s is too long: \"%s...\"", name, start),
+				 errdetail("It has %d bytes; at most %d are allowed.", length, max_bytes)));
+	}
+	return value;
+}
+
+text *
+PayKeyArgument(FunctionCallInfo fcinfo, int n, const char *name, PayPresence presence)
+{
+	return PayTextArgument(fcinfo, n, name, PAY_MAX_KEY_BYTES, presence);
+}
+
+int64
+PayAmountArgument(FunctionCallInfo fcinfo, int n, const char *name, PayPresence presence)
+{
+	int64		amount;
+
+	if (PG_ARGISNULL(n))
+	{
+		if (presence != PAY_OPTIONAL)
+			ThrowMissing(name);
+		return 0;
+	}
+	amount = PG_GETARG_INT64(n);
+	if (amount < 1 || amount > PAY_MAX_AMOUNT)
+		ereport(ERROR,
+				(errcode(PAY_ERR_BAD_ARGUMENT),
+				 errmsg("invalid %s: %lld", name, (long long) amount),
+				 errdetail("An amount is a whole number of the currency's minor units (fen, cents), from 1 to %lld.",
+						   (long long) PAY_MAX_AMOUNT)));
+	return amount;
+}
+
+text *
+PayCurrencyArgument(FunctionCallInfo fcinfo, int n, PayPresence presence)
+{
+	text	   *currency = PayKeyArgument(fcinfo, n, "currency", presence);
+	const char *c;
+	int			i;
+
+	if (currency == NULL)
+		return NULL;
+	c = VARDATA_ANY(currency);
+	for (i = 0; i < 3 && VARSIZE_ANY_EXHDR(currency) == 3; i++)
+		if (c[i] < 'A' || c[i] > 'Z')
+			break;
+	if (i < 3)
+		ereport(ERROR,
+				(errcode(PAY_ERR_BAD_ARGUMENT),
+				 errmsg("invalid currency: \"%s\"", text_to_cstring(currency)),
+				 errdetail("A currency is an ISO 4217 code: three capital letters."),
+				 errhint("Write it as in CNY, USD or JPY.")));
+	return currency;
+}
+
+PayState
+PayStateArgument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	text	   *label = PayKeyArgument(fcinfo, n, name, PAY_REQUIRED);
+	PayState	state = PayStateByLabel(VARDATA_ANY(label), VARSIZE_ANY_EXHDR(label));
+
+	if (state == PAY_NO_STATE || state == PAY_CREATED)
+		ereport(ERROR,
+				(errcode(PAY_ERR_BAD_ARGUMENT),
+				 errmsg("invalid %s: \"%s\"", name, text_to_cstring(label)),
+				 errdetail("An attempt is paying, authorized, capturing, unknown, closing, failed, paid, closed or reversed.")));
+	return state;
+}
+
+TimestampTz
+PayDeadlineArgument(FunctionCallInfo fcinfo, int n, const char *name, TimestampTz now,
+					PayPresence presence)
+{
+	TimestampTz deadline;
+
+	if (PG_ARGISNULL(n))
+	{
+		if (presence != PAY_OPTIONAL)
+			ThrowMissing(name);
+		return PAY_NO_TIME;
+	}
+	deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+													   TimestampTzGetDatum(now),
+													   PG_GETARG_DATUM(n)));
+	if (deadline <= now)
+		ereport(ERROR,
+				(errcode(PAY_ERR_BAD_ARGUMENT),
+				 errmsg("invalid %s: %s", name,
+						DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(n)))),
+				 errdetail("A time to live is a positive interval.")));
+	return deadline;
+}
+
+PayNumber
+PayNumberArgument(FunctionCallInfo fcinfo, int n)
+{
+	text	   *given = PayKeyArgument(fcinfo, n, "trade_no", PAY_REQUIRED);
+	PayNumber	number;
+
+	if (!PayParseNumber(given, &number))
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_FOUND),
+				 errmsg("no such payment: \"%s\"", text_to_cstring(given)),
+				 errdetail("It is not a number that pay_idem made."),
+				 errhint("Numbers are 32 hex digits, dashes allowed, as pay_prepay() answers them.")));
+	return number;
+}
+
+void
+PayThrowNotFound(const text *trade_no)
+{
+	ereport(ERROR,
+			(errcode(PAY_ERR_NOT_FOUND),
+			 errmsg("no such payment: \"%s\"", text_to_cstring(trade_no)),
+			 errdetail("There is no payment or attempt of this number.")));
+}
+
+bool
+PayTextsEqual(const text *a, const text *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+/* ---- answers ---- */
+
+typedef struct ResultRow
+{
+	Datum		values[RESULT_COLUMNS];
+	bool		nulls[RESULT_COLUMNS];
+} ResultRow;
+
+static void
+Set(ResultRow *row, int column, Datum value)
+{
+	row->values[column] = value;
+	row->nulls[column] = false;
+}
+
+static void
+SetLabel(ResultRow *row, int column, const char *label)
+{
+	if (label != NULL)
+		Set(row, column, CStringGetTextDatum(label));
+}
+
+static void
+SetText(ResultRow *row, int column, const text *value)
+{
+	if (value != NULL)
+		Set(row, column, PointerGetDatum(value));
+}
+
+static void
+SetPayment(ResultRow *row, const PayAnswer *answer)
+{
+	const PayPayment *payment = answer->payment;
+
+	Set(row, RESULT_PAY_NO, UUIDPGetDatum(&payment->pay_no));
+	SetText(row, RESULT_MERCHANT, payment->merchant);
+	SetText(row, RESULT_ORDER_NO, payment->order_no);
+	SetLabel(row, RESULT_STATE, PayStateLabel(answer->payment_state ? answer->payment_state :
+											  (PayState) payment->state));
+	Set(row, RESULT_AMOUNT, Int64GetDatum(payment->amount));
+	SetText(row, RESULT_CURRENCY, payment->currency);
+	Set(row, RESULT_REFUNDABLE, Int64GetDatum(payment->amount_collected - payment->amount_refunded));
+}
+
+static void
+SetAttempt(ResultRow *row, const PayAnswer *answer)
+{
+	const PayAttempt *attempt = answer->attempt;
+
+	Set(row, RESULT_TRADE_NO, PointerGetDatum(PayNumberText(attempt->trade_no)));
+	Set(row, RESULT_ATTEMPT, Int32GetDatum(attempt->attempt));
+	SetLabel(row, RESULT_ATTEMPT_STATE, PayStateLabel(answer->attempt_state ? answer->attempt_state :
+													  (PayState) attempt->state));
+	if (attempt->state == PAY_PAYING && attempt->credential != NULL &&
+		attempt->credential_expires_at > GetCurrentTimestamp())
+	{
+		SetText(row, RESULT_CREDENTIAL, attempt->credential);
+		Set(row, RESULT_CREDENTIAL_EXPIRES_AT, TimestampTzGetDatum(attempt->credential_expires_at));
+	}
+}
+
+Datum
+PayReply(PayStore *store, const PayAnswer *answer)
+{
+	ResultRow	row;
+	TupleDesc	desc = PayStoreResultDesc(store);
+	MemoryContext call;
+	Datum		result;
+
+	Assert(desc->natts == RESULT_COLUMNS);
+	memset(row.nulls, true, sizeof(row.nulls));
+	SetLabel(&row, RESULT_DECISION, PayDecisionLabel(answer->decision));
+	SetText(&row, RESULT_TRADE_NO, answer->trade_no);
+	if (answer->payment != NULL)
+		SetPayment(&row, answer);
+	if (answer->attempt != NULL)
+		SetAttempt(&row, answer);
+	if (answer->channel != NULL)
+	{
+		SetText(&row, RESULT_CHANNEL, answer->channel->channel);
+		SetText(&row, RESULT_METHOD, answer->channel->method);
+	}
+	if (answer->detail != NULL)
+		Set(&row, RESULT_DETAIL, CStringGetTextDatum(answer->detail));
+
+	call = MemoryContextSwitchTo(PayStoreCallerContext(store));
+	result = HeapTupleGetDatum(heap_form_tuple(desc, row.values, row.nulls));
+	MemoryContextSwitchTo(call);
+	ReleaseTupleDesc(desc);
+	PayStoreClose(store);
+	return result;
+}

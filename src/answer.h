@@ -1,0 +1,86 @@
+/*
+ * answer.h
+ *
+ * The boundary: what comes in as SQL arguments, what goes out as pay_result.
+ *
+ * Arguments are checked here, before anything is read or written: what means
+ * nothing is PY400, and a number that is none of ours is PY404.
+ */
+#ifndef PAY_ANSWER_H
+#define PAY_ANSWER_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "machine.h"
+#include "number.h"
+#include "store.h"
+
+/* Keys (order numbers, ids, names) are at most this many bytes, so that they fit an index entry. */
+#define PAY_MAX_KEY_BYTES		255
+
+/* Credentials may be whole HTML forms, but not films. */
+#define PAY_MAX_CREDENTIAL_BYTES	65536
+
+/* A reason is a sentence or a page. */
+#define PAY_MAX_REASON_BYTES		65536
+
+/*
+ * 2^53 - 1: the largest integer that every JSON reader keeps exact (RFC 8259,
+ * section 6); it also keeps sums over all attempts far from overflow.
+ */
+#define PAY_MAX_AMOUNT			INT64CONST(9007199254740991)
+
+/* A key; NULL only where it is optional, '' only where it may be empty. */
+typedef enum PayPresence
+{
+	PAY_REQUIRED,
+	PAY_MAY_BE_EMPTY,
+	PAY_OPTIONAL
+} PayPresence;
+
+extern text *PayKeyArgument(FunctionCallInfo fcinfo, int n, const char *name, PayPresence presence);
+
+/* Any text of at most this many bytes. */
+extern text *PayTextArgument(FunctionCallInfo fcinfo, int n, const char *name, int max_bytes,
+							 PayPresence presence);
+
+/* A positive amount in minor units; 0 for NULL where that is allowed. */
+extern int64 PayAmountArgument(FunctionCallInfo fcinfo, int n, const char *name, PayPresence presence);
+
+/* Three capital letters, as ISO 4217 has them. */
+extern text *PayCurrencyArgument(FunctionCallInfo fcinfo, int n, PayPresence presence);
+
+/* A state that can be reported or stepped to: any but created. */
+extern PayState PayStateArgument(FunctionCallInfo fcinfo, int n, const char *name);
+
+/* now + a positive interval; PAY_NO_TIME for NULL where that is allowed. */
+extern TimestampTz PayDeadlineArgument(FunctionCallInfo fcinfo, int n, const char *name,
+									   TimestampTz now, PayPresence presence);
+
+/* A number of ours, PY404 for anything else. */
+extern PayNumber PayNumberArgument(FunctionCallInfo fcinfo, int n);
+
+/* An error for a number that leads to no payment or attempt. */
+extern void PayThrowNotFound(const text *trade_no);
+
+/* Are two keys the same bytes?  NULL is equal to NULL. */
+extern bool PayTextsEqual(const text *a, const text *b);
+
+/* What a call answers; what is NULL or 0 here is NULL there. */
+typedef struct PayAnswer
+{
+	PayDecision decision;
+	const PayPayment *payment;
+	const PayAttempt *attempt;
+	const PayChannel *channel;	/* of the attempt */
+	PayState	payment_state;	/* PAY_NO_STATE: as the rows say */
+	PayState	attempt_state;
+	const text *trade_no;		/* where there is no attempt: as it was given */
+	const char *detail;
+} PayAnswer;
+
+/* Close the store and give the answer as a pay_result datum. */
+extern Datum PayReply(PayStore *store, const PayAnswer *answer);
+
+#endif							/* PAY_ANSWER_H */

@@ -1,0 +1,122 @@
+/*
+ * compat.h
+ *
+ * PostgreSQL 15 is what we are written for; what later versions call or pass
+ * differently is bridged here and nowhere else.
+ */
+#ifndef PAY_COMPAT_H
+#define PAY_COMPAT_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "catalog/pg_proc.h"
+#include "executor/executor.h"
+#include "nodes/parsenodes.h"
+#include "utils/acl.h"
+#include "utils/rel.h"
+
+#if PG_VERSION_NUM < 150000
+#error "pay_idem needs PostgreSQL 15 or later"
+#endif
+
+/* 16 moved the sets of written columns from the range table to permission infos. */
+static inline void
+PayCompatAddRangeTableEntry(EState *estate, Relation rel)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(rel);
+	rte->relkind = rel->rd_rel->relkind;
+	rte->rellockmode = RowExclusiveLock;
+#if PG_VERSION_NUM >= 160000
+	{
+		RTEPermissionInfo *perminfo = makeNode(RTEPermissionInfo);
+
+		perminfo->relid = rte->relid;
+		estate->es_rteperminfos = lappend(estate->es_rteperminfos, perminfo);
+		rte->perminfoindex = list_length(estate->es_rteperminfos);
+	}
+#endif
+	estate->es_range_table = lappend(estate->es_range_table, rte);
+	estate->es_range_table_size = list_length(estate->es_range_table);
+}
+
+/* Say which columns the next UPDATE of this range table entry sets. */
+static inline void
+PayCompatSetUpdatedColumns(EState *estate, Index rti, Bitmapset *columns)
+{
+	RangeTblEntry *rte = list_nth_node(RangeTblEntry, estate->es_range_table, rti - 1);
+
+#if PG_VERSION_NUM >= 160000
+	RTEPermissionInfo *perminfo = list_nth_node(RTEPermissionInfo, estate->es_rteperminfos,
+												rte->perminfoindex - 1);
+
+	perminfo->updatedCols = columns;
+#else
+	rte->updatedCols = columns;
+#endif
+}
+
+static inline void
+PayCompatEvalPlanQualInit(EPQState *epqstate, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	EvalPlanQualInit(epqstate, estate, NULL, NIL, -1, NIL);
+#else
+	EvalPlanQualInit(epqstate, estate, NULL, NIL, -1);
+#endif
+}
+
+/* Insert index entries of a speculatively inserted tuple; true if one conflicts. */
+static inline bool
+PayCompatInsertSpeculativeIndexTuples(ResultRelInfo *ri, TupleTableSlot *slot, EState *estate,
+									  List *arbiters, List **recheck)
+{
+	bool		conflict = false;
+
+#if PG_VERSION_NUM >= 160000
+	*recheck = ExecInsertIndexTuples(ri, slot, estate, false, true, &conflict, arbiters, false);
+#else
+	*recheck = ExecInsertIndexTuples(ri, slot, estate, false, true, &conflict, arbiters);
+#endif
+	return conflict;
+}
+
+/* True if no arbiter index holds the slot's keys; else where the other row is. */
+static inline bool
+PayCompatCheckIndexConstraints(ResultRelInfo *ri, TupleTableSlot *slot, EState *estate,
+							   ItemPointer conflict, List *arbiters)
+{
+#if PG_VERSION_NUM >= 180000
+	ItemPointerData none;
+
+	ItemPointerSetInvalid(&none);
+	return ExecCheckIndexConstraints(ri, slot, estate, conflict, &none, arbiters);
+#else
+	return ExecCheckIndexConstraints(ri, slot, estate, conflict, arbiters);
+#endif
+}
+
+static inline IndexScanDesc
+PayCompatIndexBeginScan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
+#else
+	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+static inline bool
+PayCompatMayExecute(Oid function, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#else
+	return pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#endif
+}
+
+#endif							/* PAY_COMPAT_H */

@@ -1,0 +1,399 @@
+/*
+ * guard.c
+ *
+ * Triggers that stop whoever goes around the functions.
+ *
+ * pay_guard() is on our own tables.  BEFORE refuses; AFTER looks at the row
+ * as it became, because another trigger may have changed it after BEFORE, and
+ * logs a legal direct UPDATE as an event.  The store's own writes do not fire
+ * it.  INSERT is no step: rights and CHECKs are its gate, so that a restore
+ * works.
+ *
+ * A direct UPDATE locks its row first; of an attempt it then locks the
+ * payment, against the order that the functions keep, so a deadlock (40P01) is
+ * possible there, and only there.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "errors.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "machine.h"
+#include "record.h"
+#include "store.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+/* What a direct UPDATE may change of our columns; all others are protected. */
+#define MAX_CHANGEABLE 10
+static const char *const changeable[PAY_TABLES][MAX_CHANGEABLE] = {
+	[PAY_CHANNEL_TABLE] = {"max_attempts", "can_resubmit", "resubmit_after"},
+	[PAY_PAYMENT_TABLE] = {"state", "winner", "amount_collected", "amount_refunded", "valid_until",
+	"multi", "end_requested", "payer", "metadata"},
+	[PAY_ATTEMPT_TABLE] = {"state", "amount_to_capture", "amount_collected", "handed_out_at",
+	"credential", "credential_expires_at", "channel_txn"}
+};
+
+/* Room for a row of any table of ours. */
+typedef union AnyRow
+{
+	PayChannel	channel;
+	PayPayment	payment;
+	PayAttempt	attempt;
+	PayEvent	event;
+	PayReview	review;
+} AnyRow;
+
+/* A direct UPDATE of one row. */
+typedef struct DirectUpdate
+{
+	PayTableId	table;
+	const char *table_name;
+	AnyRow	   *before;
+	AnyRow	   *after;
+	const char **columns;		/* of ours that changed, NULL at the end */
+} DirectUpdate;
+
+static void
+ThrowProtected(const char *table, const char *what)
+{
+	ereport(ERROR,
+			(errcode(PAY_ERR_PROTECTED),
+			 errmsg("%s of \"%s\" is not allowed", what, table),
+			 errdetail("The record of payments is changed by the pay_ functions; history only grows.")));
+}
+
+static bool
+IsChangeable(PayTableId table, const char *column)
+{
+	int			i;
+
+	for (i = 0; i < MAX_CHANGEABLE && changeable[table][i] != NULL; i++)
+		if (strcmp(changeable[table][i], column) == 0)
+			return true;
+	return false;
+}
+
+static void
+RefuseProtectedColumns(const DirectUpdate *update)
+{
+	int			i;
+
+	for (i = 0; update->columns[i] != NULL; i++)
+		if (!IsChangeable(update->table, update->columns[i]))
+			ThrowProtected(update->table_name, psprintf("UPDATE of column \"%s\"", update->columns[i]));
+}
+
+static void
+ThrowIllegalStep(const char *what, PayState from, PayState to, const char *legal)
+{
+	ereport(ERROR,
+			(errcode(PAY_ERR_NOT_ALLOWED),
+			 errmsg("%s cannot step from %s to %s", what, PayStateLabel(from), PayStateLabel(to)),
+			 errdetail("Legal steps from %s: %s.", PayStateLabel(from), legal),
+			 to == PAY_PAYING ? errhint("pay_prepay() opens the next attempt.") : 0));
+}
+
+/* To paying leads only an attempt that a caller is handed, whatever the machine says. */
+static void
+RefuseIllegalStep(const DirectUpdate *update)
+{
+	PayState	from;
+	PayState	to;
+
+	if (update->table == PAY_PAYMENT_TABLE)
+	{
+		from = (PayState) update->before->payment.state;
+		to = (PayState) update->after->payment.state;
+		if (from != to && (to == PAY_PAYING || !PayPaymentCan(from, to)))
+			ThrowIllegalStep("a payment", from, to, PayPaymentStepsFrom(from));
+	}
+	else if (update->table == PAY_ATTEMPT_TABLE)
+	{
+		from = (PayState) update->before->attempt.state;
+		to = (PayState) update->after->attempt.state;
+		if (from != to && (to == PAY_PAYING || !PayAttemptCan(from, to)))
+			ThrowIllegalStep("an attempt", from, to, PayAttemptStepsFrom(from));
+	}
+}
+
+static DirectUpdate
+LoadUpdate(PayStore *store, PayTableId table, TriggerData *trigger)
+{
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	DirectUpdate update;
+
+	update.table = table;
+	update.table_name = RelationGetRelationName(trigger->tg_relation);
+	update.before = palloc(sizeof(AnyRow));
+	update.after = palloc(sizeof(AnyRow));
+	PayLoadTuple(store, table, trigger->tg_trigtuple, desc, update.before);
+	PayLoadTuple(store, table, trigger->tg_newtuple, desc, update.after);
+	update.columns = PayChangedColumns(table, update.before, update.after);
+	return update;
+}
+
+static HeapTuple
+GuardBeforeUpdate(PayStore *store, PayTableId table, TriggerData *trigger)
+{
+	DirectUpdate update = LoadUpdate(store, table, trigger);
+
+	RefuseProtectedColumns(&update);
+	RefuseIllegalStep(&update);
+	if (table != PAY_PAYMENT_TABLE || update.columns[0] == NULL)
+		return trigger->tg_newtuple;
+
+	/* number the event that AFTER will write */
+	return PayTupleWithInt32(store, trigger->tg_newtuple, RelationGetDescr(trigger->tg_relation),
+							 "last_seq", update.before->payment.last_seq + 1);
+}
+
+/* "direct UPDATE of a, b" */
+static PayNews
+UpdateNews(const DirectUpdate *update)
+{
+	StringInfoData reason;
+	PayNews		news;
+	int			i;
+
+	initStringInfo(&reason);
+	for (i = 0; update->columns[i] != NULL; i++)
+		appendStringInfo(&reason, "%s%s", i > 0 ? ", " : "direct UPDATE of ", update->columns[i]);
+	memset(&news, 0, sizeof(news));
+	news.source = cstring_to_text("update");
+	news.occurred_at = PAY_NO_TIME;
+	news.reason = cstring_to_text(reason.data);
+	return news;
+}
+
+static void
+LogPaymentUpdate(PayStore *store, const DirectUpdate *update)
+{
+	PayRecord  *record = palloc0(sizeof(PayRecord));
+	PayNews		news = UpdateNews(update);
+
+	record->payment = update->after->payment;
+	PaySaveEvent(store, record, NULL, (PayState) update->before->payment.state, PAY_NO_STATE,
+				 &news, PAY_APPLIED);
+}
+
+/* The payment follows its attempt; an attempt that became paid wins if the order waits for it. */
+static void
+LogAttemptUpdate(PayStore *store, const DirectUpdate *update)
+{
+	const PayAttempt *after = &update->after->attempt;
+	PayState	attempt_before = (PayState) update->before->attempt.state;
+	PayRecord  *record = palloc0(sizeof(PayRecord));
+	PayNews		news = UpdateNews(update);
+	PayAttempt *attempt;
+	PayState	payment_before;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!PayFindRecord(store, after->pay_no, record) || !PayLockRecord(store, record) ||
+		(attempt = PayRecordAttempt(record, after->trade_no)) == NULL)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_FOUND),
+				 errmsg("attempt \"%s\" has no payment", text_to_cstring(PayNumberText(after->trade_no))),
+				 errdetail("Its payment's row is missing, or has no such attempt.")));
+	payment_before = (PayState) record->payment.state;
+	if (attempt->state != attempt_before)
+	{
+		if (attempt->state == PAY_PAID)
+			PayCollect(record, attempt, attempt->amount_collected, PayRecordWaits(record), now);
+		else
+			PayRecordRollUp(record, now);
+	}
+	PaySaveRecord(store, record, attempt, payment_before, attempt_before, &news, PAY_APPLIED);
+}
+
+/* Take last_seq, which BEFORE has set, out of the changed columns; complain if it is not as set. */
+static void
+CheckNumbered(DirectUpdate *update)
+{
+	bool		changed = false;
+	int			kept = 0;
+	int			i;
+
+	for (i = 0; update->columns[i] != NULL; i++)
+		if (strcmp(update->columns[i], "last_seq") != 0)
+		{
+			changed = true;
+			update->columns[kept++] = update->columns[i];
+		}
+	update->columns[kept] = NULL;
+	if (update->after->payment.last_seq != update->before->payment.last_seq + (changed ? 1 : 0))
+		ThrowProtected(update->table_name, "a trigger's change after pay_guard");
+}
+
+static void
+GuardAfterUpdate(PayStore *store, PayTableId table, TriggerData *trigger)
+{
+	DirectUpdate update = LoadUpdate(store, table, trigger);
+
+	if (table == PAY_PAYMENT_TABLE)
+		CheckNumbered(&update);
+	RefuseProtectedColumns(&update);
+	RefuseIllegalStep(&update);
+	if (update.columns[0] == NULL)
+		return;
+	if (table == PAY_PAYMENT_TABLE)
+		LogPaymentUpdate(store, &update);
+	else if (table == PAY_ATTEMPT_TABLE)
+		LogAttemptUpdate(store, &update);
+}
+
+/*
+ * A route that is there already, with the same names, takes the new row's
+ * settings: so a data-only restore works into tables that pay_install() filled.
+ */
+static void
+ReplaceChannel(PayStore *store, TriggerData *trigger)
+{
+	PayChannel	new_row;
+	PayChannel	old_row;
+
+	PayLoadTuple(store, PAY_CHANNEL_TABLE, trigger->tg_trigtuple,
+				 RelationGetDescr(trigger->tg_relation), &new_row);
+	if (new_row.channel != NULL && new_row.method != NULL &&
+		PayFindChannel(store, new_row.channel, new_row.method, &old_row) &&
+		old_row.route == new_row.route)
+		PayDeleteChannel(store, &old_row);
+}
+
+PG_FUNCTION_INFO_V1(pay_guard);
+Datum
+pay_guard(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	const char *table_name;
+	HeapTuple	result;
+	PayStore   *store;
+	PayTableId	table;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("pay_guard() must be called as a trigger"),
+				 errdetail("It guards the tables that pay_install() creates.")));
+	table_name = RelationGetRelationName(trigger->tg_relation);
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+		ThrowProtected(table_name, "TRUNCATE");
+	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		ThrowProtected(table_name, "DELETE");
+	if (!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("pay_guard() must be fired for each row"),
+				 errdetail("Only TRUNCATE is guarded for a statement.")));
+
+	/* AFTER triggers run before the command's own rows are visible to us */
+	if (TRIGGER_FIRED_AFTER(trigger->tg_event))
+		CommandCounterIncrement();
+	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	table = PayTableOf(store, trigger->tg_relation);
+	result = trigger->tg_trigtuple;
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+	{
+		result = trigger->tg_newtuple;
+		if (table == PAY_TABLES)
+			ThrowProtected(table_name, "UPDATE");
+		else if (TRIGGER_FIRED_BEFORE(trigger->tg_event))
+			result = GuardBeforeUpdate(store, table, trigger);
+		else
+			GuardAfterUpdate(store, table, trigger);
+	}
+	else if (table == PAY_CHANNEL_TABLE && TRIGGER_FIRED_BEFORE(trigger->tg_event))
+		ReplaceChannel(store, trigger);
+	PayStoreClose(store);
+	return PointerGetDatum(result);
+}
+
+/* ---- anybody's table ---- */
+
+static void
+ThrowWrongUse(const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("pay_state_guard() is not used as it must be"),
+			 errdetail("%s", detail),
+			 errhint("CREATE TRIGGER ... BEFORE UPDATE ON ... FOR EACH ROW EXECUTE FUNCTION pay_state_guard('column')")));
+}
+
+/* The column that the trigger guards, of type pay_state. */
+static int
+GuardedColumn(FunctionCallInfo fcinfo, TriggerData *trigger)
+{
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	const char *name = trigger->tg_trigger->tgargs[0];
+	int			attnum = SPI_fnumber(desc, name);
+	Oid			pay_state = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("pay_state"),
+											ObjectIdGetDatum(get_func_namespace(fcinfo->flinfo->fn_oid)));
+
+	if (attnum <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of \"%s\" does not exist", name,
+						RelationGetRelationName(trigger->tg_relation)),
+				 errdetail("pay_state_guard() was told to guard it.")));
+	if (TupleDescAttr(desc, attnum - 1)->atttypid != pay_state)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of \"%s\" is not of type pay_state", name,
+						RelationGetRelationName(trigger->tg_relation)),
+				 errdetail("pay_state_guard() guards columns of this type only.")));
+	return attnum;
+}
+
+PG_FUNCTION_INFO_V1(pay_state_guard);
+Datum
+pay_state_guard(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	int			attnum;
+	Datum		before;
+	Datum		after;
+	bool		before_null;
+	bool		after_null;
+	PayState	from;
+	PayState	to;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ThrowWrongUse("It was not called as a trigger.");
+	if (!TRIGGER_FIRED_BEFORE(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		ThrowWrongUse("It guards UPDATE, BEFORE, and for each row.");
+	if (trigger->tg_trigger->tgnargs != 1)
+		ThrowWrongUse("It takes one argument, the name of the column to guard.");
+
+	desc = RelationGetDescr(trigger->tg_relation);
+	attnum = GuardedColumn(fcinfo, trigger);
+	before = heap_getattr(trigger->tg_trigtuple, attnum, desc, &before_null);
+	after = heap_getattr(trigger->tg_newtuple, attnum, desc, &after_null);
+	/* a row that had no state yet may take any */
+	if (before_null)
+		return PointerGetDatum(trigger->tg_newtuple);
+	from = (PayState) (unsigned char) DatumGetChar(before);
+	if (after_null)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("\"%s\" of \"%s\" cannot step from %s to NULL", trigger->tg_trigger->tgargs[0],
+						RelationGetRelationName(trigger->tg_relation), PayStateLabel(from)),
+				 errdetail("Legal steps from %s: %s.", PayStateLabel(from), PayPaymentStepsFrom(from))));
+	to = (PayState) (unsigned char) DatumGetChar(after);
+	if (from != to && !PayPaymentCan(from, to))
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("\"%s\" of \"%s\" cannot step from %s to %s", trigger->tg_trigger->tgargs[0],
+						RelationGetRelationName(trigger->tg_relation), PayStateLabel(from), PayStateLabel(to)),
+				 errdetail("Legal steps from %s: %s.", PayStateLabel(from), PayPaymentStepsFrom(from))));
+	return PointerGetDatum(trigger->tg_newtuple);
+}

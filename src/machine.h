@@ -1,0 +1,98 @@
+/*
+ * machine.h
+ *
+ * States, decisions, and which steps are legal.
+ *
+ * Each closed set of labels is a 1-byte SQL type.  The byte values are on
+ * disk: frozen, never reused.  0 is no label and stands for NULL inside the
+ * library.  The tables of legal steps are the only place that says so; the
+ * functions below read them, pay_steps() shows them.
+ *
+ * This room knows no tables and no rows.
+ */
+#ifndef PAY_MACHINE_H
+#define PAY_MACHINE_H
+
+#include "postgres.h"
+
+/* State of a payment, and of an attempt (which is never PAY_CREATED). */
+typedef enum PayState
+{
+	PAY_NO_STATE = 0,
+	PAY_CREATED = 1,
+	PAY_PAYING = 2,
+	PAY_AUTHORIZED = 3,
+	PAY_CAPTURING = 4,
+	PAY_UNKNOWN = 5,
+	PAY_CLOSING = 6,
+	PAY_FAILED = 7,
+	PAY_PAID = 8,
+	PAY_CLOSED = 9,
+	PAY_REVERSED = 10
+} PayState;
+
+#define PAY_LAST_STATE PAY_REVERSED
+
+/* What a call answers; DESIGN's table says what its caller does next. */
+typedef enum PayDecision
+{
+	PAY_NO_DECISION = 0,
+	PAY_PROCEED = 1,
+	PAY_REPLAYED = 2,
+	PAY_IN_PROGRESS = 3,
+	PAY_ALREADY_PAID = 4,
+	PAY_OUTCOME_UNKNOWN = 5,
+	PAY_CONFIRM = 6,
+	PAY_THROTTLED = 7,
+	PAY_UNAVAILABLE = 8,
+	PAY_IS_CLOSED = 9,
+	PAY_APPLIED = 10,
+	PAY_UNCHANGED = 11,
+	PAY_STALE = 12,
+	PAY_SURPLUS = 13,
+	PAY_MISMATCH = 14,
+	PAY_UNMATCHED = 15
+} PayDecision;
+
+#define PAY_LAST_DECISION PAY_UNMATCHED
+
+/* Label of a state or decision; NULL for PAY_NO_STATE, PAY_NO_DECISION. */
+extern const char *PayStateLabel(PayState state);
+extern const char *PayDecisionLabel(PayDecision decision);
+
+/* State by its label, PAY_NO_STATE if there is none of that name. */
+extern PayState PayStateByLabel(const char *label, size_t length);
+
+/* Is the step legal?  Staying in a state is no step. */
+extern bool PayPaymentCan(PayState from, PayState to);
+extern bool PayAttemptCan(PayState from, PayState to);
+
+/* "a, b, c": the legal steps from a state, "none" if there are none. */
+extern char *PayPaymentStepsFrom(PayState from);
+extern char *PayAttemptStepsFrom(PayState from);
+
+/* Can money still arrive through an attempt in this state, by its own course? */
+extern bool PayAttemptIsOpen(PayState state);
+
+/* Does a payment in this state never change again? */
+extern bool PayPaymentIsFinal(PayState state);
+
+/*
+ * The more open of two attempts' states, by the order in which a payment
+ * shows them: capturing, authorized, paying, unknown, closing, over.
+ */
+extern int	PayOpenRank(PayState state);
+
+/*
+ * The roll-up rule: the state of a payment that follows from its attempts.
+ *
+ * current	the payment's state now
+ * attempts	the attempts' states, in their order
+ * n		how many
+ * won		an attempt of them has won the payment
+ * ends		it was asked to end, was replaced, or is past valid_for
+ */
+extern PayState PayRollUp(PayState current, const PayState *attempts, int n,
+						  bool won, bool ends);
+
+#endif							/* PAY_MACHINE_H */

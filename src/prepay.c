@@ -1,0 +1,659 @@
+/*
+ * prepay.c
+ *
+ * May this order be paid now?
+ *
+ * A call reads the order without a lock and decides.  Only if the decision
+ * needs a write does it lock the payment, read everything again and decide
+ * again, on what is locked; so a duplicate costs index lookups and nothing
+ * else.  A payment that is not there yet is inserted speculatively; whoever
+ * finds it made by somebody else in the meantime starts over.
+ */
+#include "postgres.h"
+
+#include "answer.h"
+#include "errors.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "record.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* What a caller asks for; NULL channel: only asking how it stands (pay_query). */
+typedef struct Request
+{
+	text	   *merchant;
+	text	   *order_no;
+	int64		amount;
+	text	   *currency;
+	text	   *request_id;
+	text	   *payer;
+	bool		has_multi;
+	bool		multi;
+	TimestampTz valid_until;
+	struct varlena *metadata;
+	const PayChannel *channel;
+} Request;
+
+/* What a decision makes the caller of DecidePrepay() write. */
+typedef enum Act
+{
+	JUST_ANSWER,
+	CLOSE_EXPIRED,
+	HAND_OUT_AGAIN,
+	OPEN_ATTEMPT
+} Act;
+
+typedef struct Verdict
+{
+	Act			act;
+	PayDecision decision;
+	PayAttempt *attempt;		/* the one that it is about */
+	const char *detail;
+} Verdict;
+
+/*
+ * The attempt as the call saw it first.  One that was handed out since then
+ * went to somebody else, and only one caller gets it.
+ */
+typedef struct Sighting
+{
+	PayNumber	trade_no;
+	TimestampTz handed_out_at;
+} Sighting;
+
+/* ---- rules ---- */
+
+/* The latest attempt that this request opened. */
+static PayAttempt *
+OwnAttempt(const PayRecord *record, const Request *request)
+{
+	int			i;
+
+	for (i = record->payment.routes.n - 1; request->request_id != NULL && i >= 0; i--)
+		if (PayTextsEqual(record->attempt[i]->request_id, request->request_id))
+			return record->attempt[i];
+	return NULL;
+}
+
+/* The most open attempt, the later one of equals; NULL if all are over. */
+static PayAttempt *
+MostOpenAttempt(const PayRecord *record)
+{
+	PayAttempt *most = NULL;
+	int			i;
+
+	for (i = 0; i < record->payment.routes.n; i++)
+	{
+		PayAttempt *attempt = record->attempt[i];
+
+		if (PayAttemptIsOpen((PayState) attempt->state) &&
+			(most == NULL ||
+			 PayOpenRank((PayState) attempt->state) >= PayOpenRank((PayState) most->state)))
+			most = attempt;
+	}
+	return most;
+}
+
+/* The attempt that an answer about this order is about. */
+static PayAttempt *
+SubjectAttempt(const PayRecord *record, const Request *request)
+{
+	PayAttempt *own = OwnAttempt(record, request);
+	PayAttempt *open = MostOpenAttempt(record);
+
+	if (record->payment.winner > 0)
+		return record->attempt[record->payment.winner - 1];
+	if (own != NULL && PayAttemptIsOpen((PayState) own->state))
+		return own;
+	if (open != NULL)
+		return open;
+	return record->payment.routes.n > 0 ? record->attempt[record->payment.routes.n - 1] : NULL;
+}
+
+/* The same key must come with the same content. */
+static void
+CheckSameContent(const PayPayment *payment, const Request *request)
+{
+	StringInfoData fields;
+	StringInfoData facts;
+
+	initStringInfo(&fields);
+	initStringInfo(&facts);
+#define DIFFERS(name) \
+	appendStringInfo(&fields, "%s%s", fields.len > 0 ? ", " : "", name); \
+	appendStringInfoString(&facts, facts.len > 0 ? "; " : "")
+
+	if (payment->amount != request->amount)
+	{
+		DIFFERS("amount");
+		appendStringInfo(&facts, "amount is %lld, not %lld",
+						 (long long) payment->amount, (long long) request->amount);
+	}
+	if (!PayTextsEqual(payment->currency, request->currency))
+	{
+		DIFFERS("currency");
+		appendStringInfo(&facts, "currency is %s, not %s",
+						 text_to_cstring(payment->currency), text_to_cstring(request->currency));
+	}
+	if (request->payer != NULL && !PayTextsEqual(payment->payer, request->payer))
+	{
+		DIFFERS("payer");
+		appendStringInfo(&facts, "payer is %s, not \"%s\"",
+						 payment->payer ? psprintf("\"%s\"", text_to_cstring(payment->payer)) : "NULL",
+						 text_to_cstring(request->payer));
+	}
+	if (request->has_multi && payment->multi != request->multi)
+	{
+		DIFFERS("multi");
+		appendStringInfo(&facts, "multi is %s, not %s",
+						 payment->multi ? "true" : "false", request->multi ? "true" : "false");
+	}
+#undef DIFFERS
+	if (fields.len > 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_CONFLICT),
+				 errmsg("order \"%s\" has other content: %s",
+						text_to_cstring(payment->order_no), fields.data),
+				 errdetail("In the payment %s.", facts.data),
+				 errhint("A changed order needs an order number of its own.")));
+}
+
+static void
+CheckSameRoute(const PayAttempt *own, const Request *request)
+{
+	if (own->route != request->channel->route)
+		ereport(ERROR,
+				(errcode(PAY_ERR_CONFLICT),
+				 errmsg("request \"%s\" opened an attempt with another channel or method",
+						text_to_cstring(request->request_id)),
+				 errdetail("It opened attempt %d by route %d; now it asks for %s/%s, route %d.",
+						   own->attempt, own->route, text_to_cstring(request->channel->channel),
+						   text_to_cstring(request->channel->method), request->channel->route),
+				 errhint("A customer's new choice needs a request id of its own.")));
+}
+
+static int
+AttemptsByRoute(const PayRecord *record, int route)
+{
+	int			n = 0;
+	int			i;
+
+	for (i = 0; i < record->payment.routes.n; i++)
+		if (record->payment.routes.route[i] == route)
+			n++;
+	return n;
+}
+
+static bool
+HasLiveCredential(const PayAttempt *attempt, TimestampTz now)
+{
+	return attempt->credential != NULL && attempt->credential_expires_at > now;
+}
+
+static bool
+IsDueAgain(const PayAttempt *attempt, const PayChannel *channel, TimestampTz now)
+{
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												   TimestampTzGetDatum(attempt->handed_out_at),
+												   IntervalPGetDatum(&channel->resubmit_after))) <= now;
+}
+
+/*
+ * Rule 6 for an attempt in paying: show its credential, or hand it out again,
+ * because nobody knows whether the first caller reached the channel.
+ */
+static Verdict
+DecidePaying(const Request *request, PayAttempt *attempt, const PayChannel *channel,
+			 const Sighting *sighting, bool own, TimestampTz now)
+{
+	bool		same_route = request->channel == NULL || request->channel->route == attempt->route;
+
+	if (HasLiveCredential(attempt, now))
+		return (Verdict) {JUST_ANSWER, PAY_IN_PROGRESS, attempt, "the customer can pay with this credential"};
+	if (!own && !IsDueAgain(attempt, channel, now))
+		return (Verdict) {JUST_ANSWER, PAY_IN_PROGRESS, attempt, "somebody is calling the channel"};
+	if (sighting != NULL &&
+		(!PayNumbersEqual(sighting->trade_no, attempt->trade_no) ||
+		 sighting->handed_out_at != attempt->handed_out_at))
+		return (Verdict) {JUST_ANSWER, PAY_IN_PROGRESS, attempt, "somebody else was just handed this attempt"};
+	if (!channel->can_resubmit)
+		return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, attempt,
+			"the channel does not take a number twice: query or close this attempt first"};
+	/* a caller who asked for another channel would send this number there */
+	if (!same_route)
+		return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, attempt,
+			"an attempt through another channel has no known outcome: query or close it first"};
+	return (Verdict) {HAND_OUT_AGAIN, PAY_PROCEED, attempt,
+		"the same attempt again: nobody knows whether the channel was called"};
+}
+
+/*
+ * The rules of prepay, in their order (2 to 7 and 10).
+ *
+ * channel		of the subject attempt
+ * money_review	a review about money of this payment is open
+ * sighting		the subject attempt as first seen; NULL: this is the first look
+ */
+static Verdict
+DecidePrepay(const PayRecord *record, const Request *request, PayAttempt *subject,
+			 const PayChannel *channel, bool money_review, const Sighting *sighting, TimestampTz now)
+{
+	PayState	state = (PayState) record->payment.state;
+	PayAttempt *own = OwnAttempt(record, request);
+	bool		open = subject != NULL && PayAttemptIsOpen((PayState) subject->state);
+	const PayChannel *wanted = request->channel ? request->channel : channel;
+
+	if (state == PAY_PAID)
+		return (Verdict) {JUST_ANSWER, PAY_ALREADY_PAID, subject, NULL};
+	if (PayPaymentIsFinal(state))
+		return (Verdict) {JUST_ANSWER, PAY_IS_CLOSED, subject, NULL};
+	if (!open && PayRecordEnds(record, now))
+		return (Verdict) {CLOSE_EXPIRED, PAY_IS_CLOSED, subject, "the order is past the time that it was valid for"};
+	if (money_review)
+		return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, subject, "a review about money of this payment is open"};
+
+	if (open)
+	{
+		bool		subject_is_own = subject == own;
+		bool		may_add = record->payment.multi && !subject_is_own &&
+			(subject->state == PAY_PAYING || subject->state == PAY_UNKNOWN);
+
+		if (!may_add)
+			switch (subject->state)
+			{
+				case PAY_PAYING:
+					return DecidePaying(request, subject, channel, sighting, subject_is_own, now);
+				case PAY_AUTHORIZED:
+				case PAY_CAPTURING:
+					return (Verdict) {JUST_ANSWER, PAY_IN_PROGRESS, subject, "the money is authorized"};
+				default:
+					return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, subject,
+						"the outcome of this attempt is not known: query or close it first"};
+			}
+		if (PayRecordEnds(record, now))
+			return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, subject, "the order is ending"};
+	}
+
+	if (record->payment.routes.n >= PAY_MAX_ATTEMPTS)
+		return (Verdict) {JUST_ANSWER, PAY_THROTTLED, subject, "the payment has had all its attempts"};
+	if (wanted != NULL && AttemptsByRoute(record, wanted->route) >= wanted->max_attempts)
+		return (Verdict) {JUST_ANSWER, PAY_THROTTLED, subject, "too many attempts through this channel"};
+	return (Verdict) {OPEN_ATTEMPT, PAY_PROCEED, subject, NULL};
+}
+
+/* ---- reading what the rules need ---- */
+
+static bool
+HasOpenMoneyReview(PayStore *store, PayNumber pay_no)
+{
+	ListCell   *cell;
+
+	foreach(cell, PayListOpenReviews(store, pay_no))
+		if (((PayReview *) lfirst(cell))->about_money)
+			return true;
+	return false;
+}
+
+/* The channel of an attempt; the requested one, if it is that, is not read again. */
+static const PayChannel *
+ChannelOf(PayStore *store, const PayAttempt *attempt, const PayChannel *requested)
+{
+	PayChannel *channel;
+
+	if (attempt == NULL)
+		return NULL;
+	if (requested != NULL && requested->route == attempt->route)
+		return requested;
+	channel = palloc(sizeof(PayChannel));
+	if (!PayFindRoute(store, attempt->route, channel))
+		PayThrowNoRoute(attempt);
+	return channel;
+}
+
+/* Apply the rules to a record as it was read. */
+static Verdict
+Decide(PayStore *store, const PayRecord *record, const Request *request, const Sighting *sighting)
+{
+	PayAttempt *subject = SubjectAttempt(record, request);
+	bool		waits = PayRecordWaits(record);
+
+	return DecidePrepay(record, request, subject,
+						waits ? ChannelOf(store, subject, request->channel) : NULL,
+						waits && HasOpenMoneyReview(store, record->payment.pay_no),
+						sighting, GetCurrentTimestamp());
+}
+
+/* ---- writing ---- */
+
+static PayNews
+PrepayNews(const char *source, const Request *request, const char *reason)
+{
+	PayNews		news;
+
+	memset(&news, 0, sizeof(news));
+	news.source = cstring_to_text(source);
+	news.amount = request->amount;
+	news.currency = request->currency;
+	news.occurred_at = PAY_NO_TIME;
+	news.reason = reason ? cstring_to_text(reason) : NULL;
+	return news;
+}
+
+/* Append an attempt to the record; the payment's state follows. */
+static PayAttempt *
+AddAttempt(PayRecord *record, const Request *request, TimestampTz now)
+{
+	PayAttempt *attempt = palloc0(sizeof(PayAttempt));
+	PayRoutes  *routes = &record->payment.routes;
+
+	routes->route[routes->n] = request->channel->route;
+	record->attempt[routes->n++] = attempt;
+	attempt->trade_no = PayAttemptNumber(record->payment.pay_no, request->channel->route, routes->n);
+	attempt->pay_no = record->payment.pay_no;
+	attempt->amount = record->payment.amount;
+	attempt->opened_at = attempt->handed_out_at = now;
+	attempt->credential_expires_at = PAY_NO_TIME;
+	attempt->attempt = routes->n;
+	attempt->route = request->channel->route;
+	attempt->request_id = request->request_id;
+	PayStepAttempt(record, attempt, PAY_PAYING, now);
+	return attempt;
+}
+
+/*
+ * Make the payment of an order, with its first attempt if a channel is asked
+ * for.  False, and nothing written, if somebody else made it first or the
+ * number is taken: look again.
+ */
+static bool
+MakePayment(PayStore *store, const Request *request, PayRecord *record)
+{
+	PayPayment *payment = &record->payment;
+	TimestampTz now = GetCurrentTimestamp();
+	PayAttempt *attempt = NULL;
+	PayNews		news;
+
+	memset(payment, 0, sizeof(*payment));
+	payment->pay_no = PayNewNumber(PayShard(request->merchant, request->order_no));
+	payment->amount = request->amount;
+	payment->created_at = now;
+	payment->valid_until = request->valid_until;
+	payment->last_seq = 1;
+	payment->state = PAY_CREATED;
+	payment->multi = request->multi;
+	payment->currency = request->currency;
+	payment->merchant = request->merchant;
+	payment->order_no = request->order_no;
+	payment->payer = request->payer;
+	payment->metadata = request->metadata;
+	if (request->channel != NULL)
+		attempt = AddAttempt(record, request, now);
+
+	if (!PayInsertPayment(store, payment))
+		return false;
+	if (attempt != NULL)
+		PayInsertAttempt(store, attempt);
+	news = PrepayNews(attempt ? "prepay" : "create", request, NULL);
+	PaySaveEvent(store, record, attempt, attempt ? PAY_CREATED : PAY_NO_STATE, PAY_NO_STATE,
+				 &news, attempt ? PAY_PROCEED : PAY_APPLIED);
+	return true;
+}
+
+/* Do what the rules decided on the locked record; the attempt that the answer is about. */
+static PayAttempt *
+Carry(PayStore *store, PayRecord *record, const Request *request, const Verdict *verdict)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	PayState	before = (PayState) record->payment.state;
+	PayAttempt *attempt = verdict->attempt;
+	PayNews		news = PrepayNews("prepay", request, verdict->detail);
+
+	switch (verdict->act)
+	{
+		case JUST_ANSWER:
+			break;
+		case CLOSE_EXPIRED:
+			/* whatever its attempts ended as, the payment is closed */
+			record->payment.state = PAY_CLOSED;
+			PaySaveRecord(store, record, NULL, before, PAY_NO_STATE, &news, verdict->decision);
+			break;
+		case HAND_OUT_AGAIN:
+			attempt->handed_out_at = now;
+			if (!PayTextsEqual(attempt->request_id, request->request_id))
+				news.reason = cstring_to_text(psprintf("%s (to request \"%s\")", verdict->detail,
+													   text_to_cstring(request->request_id)));
+			PaySaveRecord(store, record, attempt, before, (PayState) attempt->state, &news,
+						  verdict->decision);
+			break;
+		case OPEN_ATTEMPT:
+			attempt = AddAttempt(record, request, now);
+			PayInsertAttempt(store, attempt);
+			PaySaveRecord(store, record, attempt, before, PAY_NO_STATE, &news, verdict->decision);
+			break;
+	}
+	return attempt;
+}
+
+static Datum
+Reply(PayStore *store, const PayRecord *record, const PayAttempt *attempt, const Request *request,
+	  PayDecision decision, const char *detail)
+{
+	PayAnswer	answer;
+
+	memset(&answer, 0, sizeof(answer));
+	answer.decision = decision;
+	answer.payment = &record->payment;
+	answer.attempt = attempt;
+	answer.channel = ChannelOf(store, attempt, request->channel);
+	answer.detail = detail;
+	return PayReply(store, &answer);
+}
+
+static Datum
+Prepay(PayStore *store, const Request *request)
+{
+	PayRecord	record;
+	Sighting	sighting;
+	bool		first = true;
+
+	memset(&sighting, 0, sizeof(sighting));
+	for (;;)
+	{
+		Verdict		verdict;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!PayFindRecordByOrder(store, request->merchant, request->order_no, &record))
+		{
+			if (MakePayment(store, request, &record))
+				return Reply(store, &record, record.attempt[0], request, PAY_PROCEED, NULL);
+			first = false;
+			continue;
+		}
+		CheckSameContent(&record.payment, request);
+		if (OwnAttempt(&record, request) != NULL)
+			CheckSameRoute(OwnAttempt(&record, request), request);
+
+		verdict = Decide(store, &record, request, first ? NULL : &sighting);
+		if (verdict.act != JUST_ANSWER)
+		{
+			if (first && verdict.attempt != NULL)
+			{
+				sighting.trade_no = verdict.attempt->trade_no;
+				sighting.handed_out_at = verdict.attempt->handed_out_at;
+			}
+			first = false;
+			if (!PayLockRecord(store, &record))
+				continue;
+			if (OwnAttempt(&record, request) != NULL)
+				CheckSameRoute(OwnAttempt(&record, request), request);
+			verdict = Decide(store, &record, request, &sighting);
+		}
+		verdict.attempt = Carry(store, &record, request, &verdict);
+		return Reply(store, &record, verdict.attempt, request, verdict.decision, verdict.detail);
+	}
+}
+
+/* ---- SQL functions ---- */
+
+/* Refuse an argument of a later version rather than ignore it. */
+static void
+RefuseForNow(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (!PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s is not supported yet", name),
+				 errdetail("This version of pay_idem does not know it, and does not ignore it."),
+				 errhint("Leave it out.")));
+}
+
+PG_FUNCTION_INFO_V1(pay_prepay);
+Datum
+pay_prepay(PG_FUNCTION_ARGS)
+{
+	Request		request;
+	PayChannel	channel;
+	text	   *channel_name;
+	text	   *method;
+	PayStore   *store;
+
+	memset(&request, 0, sizeof(request));
+	request.order_no = PayKeyArgument(fcinfo, 0, "order_no", PAY_REQUIRED);
+	request.amount = PayAmountArgument(fcinfo, 1, "amount", PAY_REQUIRED);
+	request.currency = PayCurrencyArgument(fcinfo, 2, PAY_REQUIRED);
+	channel_name = PayKeyArgument(fcinfo, 3, "channel", PAY_REQUIRED);
+	method = PayKeyArgument(fcinfo, 4, "method", PAY_REQUIRED);
+	request.request_id = PayKeyArgument(fcinfo, 5, "request_id", PAY_REQUIRED);
+	request.merchant = PayKeyArgument(fcinfo, 6, "merchant", PAY_MAY_BE_EMPTY);
+	request.payer = PayKeyArgument(fcinfo, 7, "payer", PAY_OPTIONAL);
+	request.has_multi = !PG_ARGISNULL(8);
+	request.multi = request.has_multi && PG_GETARG_BOOL(8);
+	request.valid_until = PayDeadlineArgument(fcinfo, 9, "valid_for", GetCurrentTimestamp(), PAY_OPTIONAL);
+	RefuseForNow(fcinfo, 10, "replaces");
+	RefuseForNow(fcinfo, 12, "holds");
+	request.metadata = PG_ARGISNULL(13) ? NULL : PG_DETOAST_DATUM(PG_GETARG_DATUM(13));
+
+	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	if (!PayFindChannel(store, channel_name, method, &channel))
+		ereport(ERROR,
+				(errcode(PAY_ERR_BAD_ARGUMENT),
+				 errmsg("unknown channel or method: \"%s\", \"%s\"",
+						text_to_cstring(channel_name), text_to_cstring(method)),
+				 errdetail("There is no such row in pay_channel."),
+				 errhint("INSERT INTO pay_channel (channel, method) adds one.")));
+	request.channel = &channel;
+	return Prepay(store, &request);
+}
+
+PG_FUNCTION_INFO_V1(pay_create);
+Datum
+pay_create(PG_FUNCTION_ARGS)
+{
+	Request		request;
+	PayRecord	record;
+	PayStore   *store;
+	PayDecision decision = PAY_APPLIED;
+
+	memset(&request, 0, sizeof(request));
+	request.order_no = PayKeyArgument(fcinfo, 0, "order_no", PAY_REQUIRED);
+	request.amount = PayAmountArgument(fcinfo, 1, "amount", PAY_REQUIRED);
+	request.currency = PayCurrencyArgument(fcinfo, 2, PAY_REQUIRED);
+	request.merchant = PayKeyArgument(fcinfo, 3, "merchant", PAY_MAY_BE_EMPTY);
+	request.payer = PayKeyArgument(fcinfo, 4, "payer", PAY_OPTIONAL);
+	request.has_multi = !PG_ARGISNULL(5);
+	request.multi = request.has_multi && PG_GETARG_BOOL(5);
+	request.valid_until = PayDeadlineArgument(fcinfo, 6, "valid_for", GetCurrentTimestamp(), PAY_OPTIONAL);
+	request.metadata = PG_ARGISNULL(7) ? NULL : PG_DETOAST_DATUM(PG_GETARG_DATUM(7));
+
+	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (PayFindRecordByOrder(store, request.merchant, request.order_no, &record))
+		{
+			CheckSameContent(&record.payment, &request);
+			decision = PAY_UNCHANGED;
+			break;
+		}
+		if (MakePayment(store, &request, &record))
+			break;
+	}
+	return Reply(store, &record, SubjectAttempt(&record, &request), &request, decision, NULL);
+}
+
+PG_FUNCTION_INFO_V1(pay_query);
+Datum
+pay_query(PG_FUNCTION_ARGS)
+{
+	Request		request;
+	PayRecord	record;
+	PayAnswer	unknown_order;
+	PayStore   *store;
+	Verdict		verdict;
+
+	memset(&request, 0, sizeof(request));
+	request.order_no = PayKeyArgument(fcinfo, 0, "order_no", PAY_REQUIRED);
+	request.merchant = PayKeyArgument(fcinfo, 1, "merchant", PAY_MAY_BE_EMPTY);
+
+	store = PayStoreOpen(fcinfo, PAY_READS);
+	if (!PayFindRecordByOrder(store, request.merchant, request.order_no, &record))
+	{
+		memset(&unknown_order, 0, sizeof(unknown_order));
+		unknown_order.decision = PAY_PROCEED;
+		unknown_order.detail = "no payment was made for this order yet";
+		return PayReply(store, &unknown_order);
+	}
+	verdict = Decide(store, &record, &request, NULL);
+	return Reply(store, &record, verdict.attempt, &request, verdict.decision, verdict.detail);
+}
+
+PG_FUNCTION_INFO_V1(pay_credential);
+Datum
+pay_credential(PG_FUNCTION_ARGS)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	PayNumber	number = PayNumberArgument(fcinfo, 0);
+	text	   *credential = PayTextArgument(fcinfo, 1, "credential", PAY_MAX_CREDENTIAL_BYTES, PAY_REQUIRED);
+	TimestampTz expires_at = PayDeadlineArgument(fcinfo, 2, "valid_for", now, PAY_REQUIRED);
+	PayStore   *store;
+	PayRecord	record;
+	PayAttempt *attempt = NULL;
+	PayDecision decision;
+	Request		none;
+	PayNews		news;
+
+	memset(&none, 0, sizeof(none));
+	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	if (PayFindRecord(store, PayPaymentNumber(number), &record))
+		attempt = PayRecordAttempt(&record, number);
+	if (attempt == NULL)
+		PayThrowNotFound(PG_GETARG_TEXT_PP(0));
+	if (PayTextsEqual(attempt->credential, credential) && attempt->state == PAY_PAYING)
+		return Reply(store, &record, attempt, &none, PAY_REPLAYED, NULL);
+
+	if (!PayLockRecord(store, &record))
+		PayThrowNotFound(PG_GETARG_TEXT_PP(0));
+	attempt = PayRecordAttempt(&record, number);
+	if (attempt->state != PAY_PAYING || !PayRecordWaits(&record) || record.payment.end_requested)
+		decision = PAY_STALE;
+	else if (PayTextsEqual(attempt->credential, credential))
+		decision = PAY_REPLAYED;
+	else
+		decision = PAY_APPLIED;
+
+	if (decision == PAY_APPLIED)
+	{
+		attempt->credential = credential;
+		attempt->credential_expires_at = expires_at;
+	}
+	if (decision != PAY_REPLAYED)
+	{
+		news = PrepayNews("credential", &none, NULL);
+		PaySaveRecord(store, &record, attempt, (PayState) record.payment.state,
+					  (PayState) attempt->state, &news, decision);
+	}
+	return Reply(store, &record, attempt, &none, decision,
+				 decision == PAY_STALE ? "do not hand this credential out: the attempt is over" : NULL);
+}

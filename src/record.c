@@ -1,0 +1,175 @@
+/*
+ * record.c
+ *
+ * A payment with its attempts.
+ */
+#include "record.h"
+
+#include "errors.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/uuid.h"
+
+static void
+ReadAttempts(PayStore *store, PayRecord *record)
+{
+	const PayRoutes *routes = &record->payment.routes;
+	int			i;
+
+	for (i = 0; i < routes->n; i++)
+	{
+		PayNumber	trade_no = PayAttemptNumber(record->payment.pay_no, routes->route[i], i + 1);
+
+		record->attempt[i] = palloc(sizeof(PayAttempt));
+		if (!PayFindAttempt(store, trade_no, record->attempt[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("attempt \"%s\" is missing", text_to_cstring(PayNumberText(trade_no))),
+					 errdetail("The payment's row says that it has %d attempts, this is number %d.",
+							   routes->n, i + 1)));
+	}
+}
+
+bool
+PayFindRecordByOrder(PayStore *store, text *merchant, text *order_no, PayRecord *record)
+{
+	if (!PayFindOrder(store, merchant, order_no, &record->payment))
+		return false;
+	ReadAttempts(store, record);
+	return true;
+}
+
+bool
+PayFindRecord(PayStore *store, PayNumber pay_no, PayRecord *record)
+{
+	if (!PayFindPayment(store, pay_no, &record->payment))
+		return false;
+	ReadAttempts(store, record);
+	return true;
+}
+
+bool
+PayLockRecord(PayStore *store, PayRecord *record)
+{
+	int			i;
+
+	if (!PayLockPayment(store, &record->payment))
+		return false;
+	ReadAttempts(store, record);
+	for (i = 0; i < record->payment.routes.n; i++)
+		if (!PayLockAttempt(store, record->attempt[i]))
+			return false;
+	return true;
+}
+
+void
+PayThrowNoRoute(const PayAttempt *attempt)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("route %d is missing in \"pay_channel\"", attempt->route),
+			 errdetail("Attempt %d was opened by this route; routes are never removed.",
+					   attempt->attempt)));
+}
+
+PayAttempt *
+PayRecordAttempt(const PayRecord *record, PayNumber trade_no)
+{
+	int			attempt = PayNumberAttempt(trade_no);
+
+	if (attempt < 1 || attempt > record->payment.routes.n ||
+		record->payment.routes.route[attempt - 1] != PayNumberRoute(trade_no))
+		return NULL;
+	return record->attempt[attempt - 1];
+}
+
+bool
+PayRecordEnds(const PayRecord *record, TimestampTz now)
+{
+	return record->payment.end_requested ||
+		(record->payment.valid_until != PAY_NO_TIME && record->payment.valid_until <= now);
+}
+
+bool
+PayRecordWaits(const PayRecord *record)
+{
+	return !PayPaymentIsFinal((PayState) record->payment.state);
+}
+
+void
+PayRecordRollUp(PayRecord *record, TimestampTz now)
+{
+	PayState	states[PAY_MAX_ATTEMPTS];
+	int			n = record->payment.routes.n;
+	int			i;
+
+	for (i = 0; i < n; i++)
+		states[i] = (PayState) record->attempt[i]->state;
+	record->payment.state = PayRollUp((PayState) record->payment.state, states, n,
+									  record->payment.winner > 0, PayRecordEnds(record, now));
+}
+
+void
+PayStepAttempt(PayRecord *record, PayAttempt *attempt, PayState to, TimestampTz now)
+{
+	attempt->state = to;
+	PayRecordRollUp(record, now);
+}
+
+void
+PayCollect(PayRecord *record, PayAttempt *attempt, int64 amount, bool wins, TimestampTz now)
+{
+	attempt->amount_collected = amount;
+	if (wins)
+	{
+		record->payment.winner = attempt->attempt;
+		record->payment.amount_collected = amount;
+	}
+	PayStepAttempt(record, attempt, PAY_PAID, now);
+}
+
+void
+PaySaveEvent(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
+			 PayState payment_before, PayState attempt_before,
+			 const PayNews *news, PayDecision decision)
+{
+	PayEvent	event;
+
+	memset(&event, 0, sizeof(event));
+	event.pay_no = record->payment.pay_no;
+	event.seq = record->payment.last_seq;
+	event.recorded_at = GetCurrentTimestamp();
+	event.occurred_at = news->occurred_at;
+	event.amount = news->amount;
+	event.reported = news->reported;
+	event.decision = decision;
+	event.payment_before = payment_before;
+	event.payment_after = record->payment.state;
+	if (attempt != NULL)
+	{
+		event.attempt = attempt->attempt;
+		event.attempt_before = attempt_before;
+		event.attempt_after = attempt->state;
+	}
+	event.source = news->source;
+	event.message_id = news->message_id;
+	event.currency = news->currency;
+	event.channel_txn = news->channel_txn;
+	event.actor = cstring_to_text(GetUserNameFromId(GetUserId(), false));
+	event.session_actor = cstring_to_text(GetUserNameFromId(GetSessionUserId(), false));
+	event.reason = news->reason;
+	event.payload = news->payload;
+	PayInsertEvent(store, &event);
+}
+
+void
+PaySaveRecord(PayStore *store, PayRecord *record, PayAttempt *attempt,
+			  PayState payment_before, PayState attempt_before,
+			  const PayNews *news, PayDecision decision)
+{
+	record->payment.last_seq++;
+	if (attempt != NULL)
+		PayUpdateAttempt(store, attempt);
+	PayUpdatePayment(store, &record->payment);
+	PaySaveEvent(store, record, attempt, payment_before, attempt_before, news, decision);
+}

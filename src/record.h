@@ -1,0 +1,84 @@
+/*
+ * record.h
+ *
+ * A payment with its attempts, read and changed together, every change with
+ * its event.  Uses the store for the rows and the machine for the roll-up.
+ */
+#ifndef PAY_RECORD_H
+#define PAY_RECORD_H
+
+#include "postgres.h"
+
+#include "machine.h"
+#include "store.h"
+
+typedef struct PayRecord
+{
+	PayPayment	payment;
+	PayAttempt *attempt[PAY_MAX_ATTEMPTS];	/* payment.routes.n of them, in their order */
+} PayRecord;
+
+/* What brings a change, for its event.  Pointers NULL and times PAY_NO_TIME where there is none. */
+typedef struct PayNews
+{
+	text	   *source;
+	text	   *message_id;
+	PayState	reported;
+	int64		amount;			/* 0: none */
+	text	   *currency;
+	text	   *channel_txn;
+	TimestampTz occurred_at;
+	text	   *reason;
+	struct varlena *payload;	/* jsonb */
+} PayNews;
+
+/* Read a payment and its attempts under the call's snapshot; false if there is none. */
+extern bool PayFindRecordByOrder(PayStore *store, text *merchant, text *order_no, PayRecord *record);
+extern bool PayFindRecord(PayStore *store, PayNumber pay_no, PayRecord *record);
+
+/*
+ * Lock the payment's row and then its attempts', and read everything again;
+ * false if it is gone.  From here until the transaction ends nobody else
+ * changes this payment.
+ */
+extern bool PayLockRecord(PayStore *store, PayRecord *record);
+
+/* The attempt that a number means, if the record has it with this very route. */
+extern PayAttempt *PayRecordAttempt(const PayRecord *record, PayNumber trade_no);
+
+/* Is the payment to end when no attempt is open any more? */
+extern bool PayRecordEnds(const PayRecord *record, TimestampTz now);
+
+/* The route of an attempt is gone from pay_channel: an error. */
+extern void PayThrowNoRoute(const PayAttempt *attempt);
+
+/* Can the order still use money? Not if it is won or over. */
+extern bool PayRecordWaits(const PayRecord *record);
+
+/* Let the payment's state follow from its attempts. */
+extern void PayRecordRollUp(PayRecord *record, TimestampTz now);
+
+/* Set an attempt's state in the record and let the payment follow. */
+extern void PayStepAttempt(PayRecord *record, PayAttempt *attempt, PayState to, TimestampTz now);
+
+/* The attempt collected this amount and is paid; if it wins, the payment is. */
+extern void PayCollect(PayRecord *record, PayAttempt *attempt, int64 amount, bool wins,
+					   TimestampTz now);
+
+/*
+ * Write what changed in the record, and the event that says so.
+ *
+ * attempt			the attempt it is about, NULL for the payment as a whole
+ * payment_before	the states before the change; PAY_NO_STATE for what is new
+ * attempt_before
+ */
+extern void PaySaveRecord(PayStore *store, PayRecord *record, PayAttempt *attempt,
+						  PayState payment_before, PayState attempt_before,
+						  const PayNews *news, PayDecision decision);
+
+/* Write only the event, with the payment's last_seq as its number. */
+extern void PaySaveEvent(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
+						 PayState payment_before, PayState attempt_before,
+						 const PayNews *news, PayDecision decision);
+
+#endif							/* PAY_RECORD_H */

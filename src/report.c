@@ -1,0 +1,509 @@
+/*
+ * report.c
+ *
+ * What a report does to an attempt and its payment, whoever brings it.
+ *
+ * A message that was handled before is found without a lock and answered from
+ * its event.  Anything else locks the payment, then the attempt, looks for
+ * the message once more, decides, and writes the event.  A message counts as
+ * handled if and only if its event exists.
+ */
+#include "postgres.h"
+
+#include "answer.h"
+#include "errors.h"
+#include "fmgr.h"
+#include "record.h"
+#include "review.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* A report, from a channel's callback or as the caller's own step. */
+typedef struct Report
+{
+	PayNews		news;
+	text	   *trade_no;		/* as it was given */
+	PayNumber	number;
+	text	   *channel;		/* NULL: the caller's own step */
+	bool		conflict;		/* its message id is known with other content */
+} Report;
+
+static bool
+IsAboutMoney(PayState state)
+{
+	return state == PAY_PAID || state == PAY_AUTHORIZED;
+}
+
+/* What the channel should collect or authorize. */
+static int64
+ExpectedAmount(const PayAttempt *attempt, PayState reported)
+{
+	return reported == PAY_PAID && attempt->amount_to_capture > 0 ?
+		attempt->amount_to_capture : attempt->amount;
+}
+
+/* Does something in the report not fit the attempt?  What; NULL if all fits. */
+static const char *
+FindMismatch(const PayRecord *record, const PayAttempt *attempt, const PayChannel *channel,
+			 const Report *report)
+{
+	const PayNews *news = &report->news;
+
+	if (report->channel != NULL && !PayTextsEqual(report->channel, channel->channel))
+		return psprintf("the attempt went through channel \"%s\", not \"%s\"",
+						text_to_cstring(channel->channel), text_to_cstring(report->channel));
+	if (!IsAboutMoney(news->reported))
+		return NULL;
+	if (news->amount != ExpectedAmount(attempt, news->reported))
+		return psprintf("the amount is %lld, not %lld",
+						(long long) ExpectedAmount(attempt, news->reported), (long long) news->amount);
+	if (!PayTextsEqual(news->currency, record->payment.currency))
+		return psprintf("the currency is %s, not %s",
+						text_to_cstring(record->payment.currency), text_to_cstring(news->currency));
+	if (news->reported == PAY_PAID && attempt->state == PAY_PAID && news->channel_txn != NULL &&
+		attempt->channel_txn != NULL && !PayTextsEqual(news->channel_txn, attempt->channel_txn))
+		return psprintf("it was paid by transaction \"%s\", not \"%s\"",
+						text_to_cstring(attempt->channel_txn), text_to_cstring(news->channel_txn));
+	return NULL;
+}
+
+/* The one rule: what does this report do? */
+static PayDecision
+DecideReport(const PayRecord *record, const PayAttempt *attempt, const PayChannel *channel,
+			 const Report *report, const char **detail)
+{
+	PayState	reported = report->news.reported;
+	PayState	state = (PayState) attempt->state;
+
+	*detail = FindMismatch(record, attempt, channel, report);
+	if (*detail != NULL)
+		return PAY_MISMATCH;
+	if (state == reported)
+		return PAY_UNCHANGED;
+	if (!PayAttemptCan(state, reported))
+	{
+		*detail = psprintf("the attempt is %s already", PayStateLabel(state));
+		return PAY_STALE;
+	}
+	if (IsAboutMoney(reported) && !PayRecordWaits(record))
+	{
+		*detail = record->payment.winner > 0 ?
+			psprintf("the order was paid by attempt %d", record->payment.winner) :
+			psprintf("the order is %s", PayStateLabel((PayState) record->payment.state));
+		return PAY_SURPLUS;
+	}
+	return PAY_APPLIED;
+}
+
+/* The caller's own step must be legal; news of money is never refused. */
+static void
+CheckOwnStep(const PayRecord *record, const PayAttempt *attempt, const PayNews *news)
+{
+	PayState	state = (PayState) attempt->state;
+	PayState	to = news->reported;
+
+	if (IsAboutMoney(to) || state == to)
+		return;
+	if (!PayAttemptCan(state, to))
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("attempt %d of order \"%s\" cannot step from %s to %s", attempt->attempt,
+						text_to_cstring(record->payment.order_no), PayStateLabel(state), PayStateLabel(to)),
+				 errdetail("Legal steps from %s: %s.", PayStateLabel(state), PayAttemptStepsFrom(state))));
+	if (to == PAY_CAPTURING && !PayRecordWaits(record))
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("attempt %d of order \"%s\" must not be captured", attempt->attempt,
+						text_to_cstring(record->payment.order_no)),
+				 errdetail("The payment is %s and needs no more money.",
+						   PayStateLabel((PayState) record->payment.state)),
+				 errhint("Void the authorization: step to closing.")));
+	if (to == PAY_CAPTURING && (news->amount > attempt->amount ||
+								(news->currency != NULL &&
+								 !PayTextsEqual(news->currency, record->payment.currency))))
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("attempt %d of order \"%s\" cannot capture %lld %s", attempt->attempt,
+						text_to_cstring(record->payment.order_no), (long long) news->amount,
+						text_to_cstring(news->currency ? news->currency : record->payment.currency)),
+				 errdetail("%lld %s are authorized.", (long long) attempt->amount,
+						   text_to_cstring(record->payment.currency))));
+}
+
+/* Change the record as decided. */
+static void
+ApplyReport(PayRecord *record, PayAttempt *attempt, const PayNews *news, PayDecision decision,
+			TimestampTz now)
+{
+	bool		changes = decision == PAY_APPLIED || decision == PAY_SURPLUS;
+
+	if (news->channel_txn != NULL &&
+		(changes || (decision == PAY_UNCHANGED && attempt->channel_txn == NULL)))
+		attempt->channel_txn = news->channel_txn;
+	if (!changes)
+		return;
+	if (news->reported == PAY_CAPTURING && news->amount > 0)
+		attempt->amount_to_capture = news->amount;
+	if (news->reported == PAY_PAID)
+		PayCollect(record, attempt, news->amount, decision == PAY_APPLIED, now);
+	else
+		PayStepAttempt(record, attempt, news->reported, now);
+}
+
+/* ---- messages ---- */
+
+/*
+ * Was this message handled before?  A known id with the same content is; with
+ * other content it is news without an id.
+ */
+static bool
+FindHandled(PayStore *store, const PayRecord *record, int attempt, Report *report, PayEvent *event)
+{
+	PayNews    *news = &report->news;
+
+	if (news->message_id == NULL ||
+		!PayFindMessage(store, record->payment.pay_no, news->source, news->message_id, event))
+		return false;
+	if (event->attempt == attempt && event->reported == (uint8) news->reported &&
+		event->amount == news->amount && PayTextsEqual(event->currency, news->currency))
+		return true;
+	report->conflict = true;
+	return false;
+}
+
+/* What the event says: news whose id belongs to other content goes without the id. */
+static PayNews
+EventNews(const Report *report)
+{
+	PayNews		news = report->news;
+
+	if (report->conflict)
+	{
+		news.reason = cstring_to_text(psprintf("message id \"%s\" is known with other content",
+											   text_to_cstring(news.message_id)));
+		news.message_id = NULL;
+	}
+	return news;
+}
+
+/* attempt and channel are NULL for a payment as a whole */
+static Datum
+Reply(PayStore *store, const PayRecord *record, const PayAttempt *attempt, const PayChannel *channel,
+	  PayDecision decision, const char *detail)
+{
+	PayAnswer	answer;
+
+	memset(&answer, 0, sizeof(answer));
+	answer.decision = decision;
+	answer.payment = &record->payment;
+	answer.attempt = attempt;
+	answer.channel = channel;
+	answer.detail = detail;
+	return PayReply(store, &answer);
+}
+
+/* The first answer again. */
+static Datum
+ReplyReplayed(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
+			  const PayChannel *channel, const PayEvent *event)
+{
+	PayAnswer	answer;
+
+	memset(&answer, 0, sizeof(answer));
+	answer.decision = PAY_REPLAYED;
+	answer.payment = &record->payment;
+	answer.attempt = attempt;
+	answer.channel = channel;
+	answer.payment_state = (PayState) event->payment_after;
+	answer.attempt_state = (PayState) event->attempt_after;
+	answer.detail = psprintf("handled before: %s", PayDecisionLabel((PayDecision) event->decision));
+	return PayReply(store, &answer);
+}
+
+/* Keep a report that fits nothing, once, and say so. */
+static Datum
+ReplyUnmatched(PayStore *store, const Report *report)
+{
+	PayAnswer	answer;
+
+	PayOpenReview(store, "unmatched", NULL, NULL, &report->news, report->trade_no,
+				  "there is no such attempt");
+	memset(&answer, 0, sizeof(answer));
+	answer.decision = PAY_UNMATCHED;
+	answer.trade_no = report->trade_no;
+	answer.detail = "no such attempt: answer the channel \"not OK\", so that it sends again";
+	return PayReply(store, &answer);
+}
+
+/* ---- one attempt ---- */
+
+/* A transition may leave amount and currency out: then it means the attempt's own. */
+static void
+FillOwnAmount(const PayRecord *record, const PayAttempt *attempt, PayNews *news)
+{
+	if (!IsAboutMoney(news->reported))
+		return;
+	if (news->amount == 0)
+		news->amount = ExpectedAmount(attempt, news->reported);
+	if (news->currency == NULL)
+		news->currency = record->payment.currency;
+}
+
+static Datum
+ReportAttempt(PayStore *store, PayRecord *record, PayAttempt *attempt, const PayChannel *channel,
+			  Report *report)
+{
+	PayNews    *news = &report->news;
+	int			number = attempt->attempt;
+	PayNews		event_news;
+	PayEvent	handled;
+	PayDecision decision;
+	PayState	payment_before;
+	PayState	attempt_before;
+	const char *detail;
+
+	if (report->channel == NULL)
+		FillOwnAmount(record, attempt, news);
+	if (FindHandled(store, record, number, report, &handled))
+		return ReplyReplayed(store, record, attempt, channel, &handled);
+
+	if (!PayLockRecord(store, record))
+		PayThrowNotFound(report->trade_no);
+	attempt = record->attempt[number - 1];
+	if (FindHandled(store, record, number, report, &handled))
+		return ReplyReplayed(store, record, attempt, channel, &handled);
+	if (report->channel == NULL)
+		CheckOwnStep(record, attempt, news);
+
+	payment_before = (PayState) record->payment.state;
+	attempt_before = (PayState) attempt->state;
+	decision = DecideReport(record, attempt, channel, report, &detail);
+	ApplyReport(record, attempt, news, decision, GetCurrentTimestamp());
+	event_news = EventNews(report);
+	PaySaveRecord(store, record, attempt, payment_before, attempt_before, &event_news, decision);
+
+	if (report->conflict)
+		PayOpenReview(store, "conflict", record, attempt, news, report->trade_no,
+					  "a known message id came with other content");
+	if (decision == PAY_SURPLUS || decision == PAY_MISMATCH)
+		PayOpenReview(store, PayDecisionLabel(decision), record, attempt, news, report->trade_no, detail);
+	return Reply(store, record, attempt, channel, decision, detail);
+}
+
+/* ---- a payment as a whole ---- */
+
+static void
+ThrowIllegalPaymentStep(const PayRecord *record, PayState to)
+{
+	PayState	state = (PayState) record->payment.state;
+
+	ereport(ERROR,
+			(errcode(PAY_ERR_NOT_ALLOWED),
+			 errmsg("payment of order \"%s\" cannot step from %s to %s",
+					text_to_cstring(record->payment.order_no), PayStateLabel(state), PayStateLabel(to)),
+			 errdetail("Legal steps from %s: %s.", PayStateLabel(state), PayPaymentStepsFrom(state)),
+			 IsAboutMoney(to) ? errhint("News of money names the attempt that collected it.") : 0));
+}
+
+/* The only attempt that is not over, or else the only one there is. */
+static PayAttempt *
+OnlyAttempt(const PayRecord *record)
+{
+	PayAttempt *only = NULL;
+	int			open = 0;
+	int			i;
+
+	for (i = 0; i < record->payment.routes.n; i++)
+		if (PayAttemptIsOpen((PayState) record->attempt[i]->state))
+		{
+			only = record->attempt[i];
+			open++;
+		}
+	if (open == 1)
+		return only;
+	return open == 0 && record->payment.routes.n == 1 ? record->attempt[0] : NULL;
+}
+
+/* May the payment and all its open attempts take this step?  Else PY409. */
+static void
+CheckPaymentStep(const PayRecord *record, const PayNews *news)
+{
+	int			i;
+
+	if (!PayPaymentCan((PayState) record->payment.state, news->reported))
+		ThrowIllegalPaymentStep(record, news->reported);
+	for (i = 0; i < record->payment.routes.n; i++)
+		if (PayAttemptIsOpen((PayState) record->attempt[i]->state))
+			CheckOwnStep(record, record->attempt[i], news);
+}
+
+/* Does stepping a payment here ask it to end? */
+static bool
+EndsPayment(PayState to)
+{
+	return to == PAY_CLOSING || to == PAY_CLOSED || to == PAY_REVERSED;
+}
+
+/* Step all open attempts, an event each. */
+static void
+StepOpenAttempts(PayStore *store, PayRecord *record, const PayNews *news)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	PayNews		event_news = *news;
+	int			i;
+
+	/* the id belongs to the payment's own event */
+	event_news.message_id = NULL;
+	for (i = 0; i < record->payment.routes.n; i++)
+	{
+		PayAttempt *attempt = record->attempt[i];
+		PayState	payment_before = (PayState) record->payment.state;
+		PayState	attempt_before = (PayState) attempt->state;
+
+		if (!PayAttemptIsOpen(attempt_before) || attempt_before == news->reported)
+			continue;
+		PayStepAttempt(record, attempt, news->reported, now);
+		PaySaveRecord(store, record, attempt, payment_before, attempt_before, &event_news, PAY_APPLIED);
+	}
+}
+
+/*
+ * Step a payment and all its open attempts: an event for each attempt that
+ * changes, then one for the payment as a whole, which carries the request id.
+ */
+static Datum
+ReportPayment(PayStore *store, PayRecord *record, Report *report)
+{
+	PayState	to = report->news.reported;
+	PayDecision decision = PAY_APPLIED;
+	PayEvent	handled;
+	PayNews		event_news;
+	PayState	before;
+
+	if (FindHandled(store, record, 0, report, &handled))
+		return ReplyReplayed(store, record, NULL, NULL, &handled);
+	if (!PayLockRecord(store, record))
+		PayThrowNotFound(report->trade_no);
+	if (FindHandled(store, record, 0, report, &handled))
+		return ReplyReplayed(store, record, NULL, NULL, &handled);
+
+	event_news = EventNews(report);
+	if (record->payment.state == to &&
+		(!EndsPayment(to) || record->payment.end_requested || !PayRecordWaits(record)))
+		decision = PAY_UNCHANGED;
+	else
+	{
+		if (record->payment.state != to)
+			CheckPaymentStep(record, &report->news);
+		if (EndsPayment(to))
+			record->payment.end_requested = true;
+		StepOpenAttempts(store, record, &event_news);
+	}
+	before = (PayState) record->payment.state;
+	if (decision == PAY_APPLIED)
+		PayRecordRollUp(record, GetCurrentTimestamp());
+	PaySaveRecord(store, record, NULL, before, PAY_NO_STATE, &event_news, decision);
+	if (report->conflict)
+		PayOpenReview(store, "conflict", record, NULL, &report->news, report->trade_no,
+					  "a known request id came with other content");
+	return Reply(store, record, NULL, NULL, decision, NULL);
+}
+
+/* ---- SQL functions ---- */
+
+static void
+FindChannelOf(PayStore *store, const PayAttempt *attempt, PayChannel *channel)
+{
+	if (!PayFindRoute(store, attempt->route, channel))
+		PayThrowNoRoute(attempt);
+}
+
+PG_FUNCTION_INFO_V1(pay_callback);
+Datum
+pay_callback(PG_FUNCTION_ARGS)
+{
+	Report		report;
+	PayNews    *news = &report.news;
+	PayStore   *store;
+	PayRecord	record;
+	PayAttempt *attempt = NULL;
+	PayChannel	channel;
+
+	memset(&report, 0, sizeof(report));
+	report.channel = PayKeyArgument(fcinfo, 0, "channel", PAY_REQUIRED);
+	news->message_id = PayKeyArgument(fcinfo, 1, "callback_id", PAY_OPTIONAL);
+	report.trade_no = PayKeyArgument(fcinfo, 2, "trade_no", PAY_REQUIRED);
+	news->reported = PayStateArgument(fcinfo, 3, "reported");
+	news->amount = PayAmountArgument(fcinfo, 4, "amount",
+									 IsAboutMoney(news->reported) ? PAY_REQUIRED : PAY_OPTIONAL);
+	news->currency = PayCurrencyArgument(fcinfo, 5,
+										 IsAboutMoney(news->reported) ? PAY_REQUIRED : PAY_OPTIONAL);
+	news->channel_txn = PayKeyArgument(fcinfo, 6, "channel_txn", PAY_OPTIONAL);
+	news->occurred_at = PG_ARGISNULL(7) ? PAY_NO_TIME : PG_GETARG_TIMESTAMPTZ(7);
+	news->payload = PG_ARGISNULL(8) ? NULL : PG_DETOAST_DATUM(PG_GETARG_DATUM(8));
+
+	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	news->source = cstring_to_text(psprintf("callback:%s", text_to_cstring(report.channel)));
+	if (PayParseNumber(report.trade_no, &report.number) &&
+		PayFindRecord(store, PayPaymentNumber(report.number), &record))
+		attempt = PayRecordAttempt(&record, report.number);
+	if (attempt != NULL)
+		FindChannelOf(store, attempt, &channel);
+	if ((attempt == NULL || !PayTextsEqual(report.channel, channel.channel)) &&
+		!PayChannelExists(store, report.channel))
+		ereport(ERROR,
+				(errcode(PAY_ERR_BAD_ARGUMENT),
+				 errmsg("unknown channel: \"%s\"", text_to_cstring(report.channel)),
+				 errdetail("There is no such channel in pay_channel."),
+				 errhint("INSERT INTO pay_channel (channel, method) adds one.")));
+	if (attempt == NULL)
+		return ReplyUnmatched(store, &report);
+	return ReportAttempt(store, &record, attempt, &channel, &report);
+}
+
+PG_FUNCTION_INFO_V1(pay_transition);
+Datum
+pay_transition(PG_FUNCTION_ARGS)
+{
+	Report		report;
+	PayNews    *news = &report.news;
+	PayStore   *store;
+	PayRecord	record;
+	PayAttempt *attempt;
+	PayChannel	channel;
+
+	memset(&report, 0, sizeof(report));
+	report.number = PayNumberArgument(fcinfo, 0);
+	report.trade_no = PG_GETARG_TEXT_PP(0);
+	news->reported = PayStateArgument(fcinfo, 1, "to_state");
+	news->reason = PayTextArgument(fcinfo, 2, "reason", PAY_MAX_REASON_BYTES, PAY_OPTIONAL);
+	news->amount = PayAmountArgument(fcinfo, 3, "amount", PAY_OPTIONAL);
+	news->currency = PayCurrencyArgument(fcinfo, 4, PAY_OPTIONAL);
+	news->channel_txn = PayKeyArgument(fcinfo, 5, "channel_txn", PAY_OPTIONAL);
+	news->message_id = PayKeyArgument(fcinfo, 6, "request_id", PAY_OPTIONAL);
+	news->occurred_at = PAY_NO_TIME;
+	if (news->reported == PAY_PAYING)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("no step leads to paying"),
+				 errdetail("An attempt opens as paying."),
+				 errhint("pay_prepay() opens the next attempt.")));
+
+	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	news->source = cstring_to_text("transition");
+	if (!PayFindRecord(store, PayPaymentNumber(report.number), &record))
+		PayThrowNotFound(report.trade_no);
+	attempt = PayRecordAttempt(&record, report.number);
+	if (attempt == NULL && PayNumberAttempt(report.number) > 0)
+		PayThrowNotFound(report.trade_no);
+	if (attempt == NULL && (IsAboutMoney(news->reported) || news->reported == PAY_CAPTURING))
+	{
+		attempt = OnlyAttempt(&record);
+		if (attempt == NULL)
+			ThrowIllegalPaymentStep(&record, news->reported);
+	}
+	if (attempt == NULL)
+		return ReportPayment(store, &record, &report);
+	FindChannelOf(store, attempt, &channel);
+	return ReportAttempt(store, &record, attempt, &channel, &report);
+}

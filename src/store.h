@@ -1,0 +1,268 @@
+/*
+ * store.h
+ *
+ * Rows in, rows out: the only room that touches tables.  It knows no rules.
+ *
+ * A call opens the store, reads and writes rows as C structs, and closes it.
+ * What it promises:
+ *
+ * - One snapshot per call, newer than the calling statement's, so that a call
+ *   sees what the same statement's earlier calls wrote.  PayLockPayment()
+ *   renews it in READ COMMITTED.
+ * - Reads take no row lock and write nothing; under SERIALIZABLE they leave
+ *   SIREAD locks as any index scan does.
+ * - A write does what the executor would do for an INSERT or UPDATE naming
+ *   these columns: defaults, generated columns, constraints, BEFORE and AFTER
+ *   row triggers, foreign keys, all indexes, replica identity.  It runs as
+ *   the caller; rights on the tables are not asked for, EXECUTE on the called
+ *   function is the gate.  pay_idem's own guards are left out: they stop
+ *   whoever goes around the functions.  Statement triggers do not fire.
+ * - A user's BEFORE trigger may fill columns that the user added; one that
+ *   changes a column of ours, or returns NULL, is refused (PY423): the
+ *   decision would not be what was written.
+ * - Columns are found by name, indexes by their columns; the user may add
+ *   both.  What is remembered between calls is dropped by relcache
+ *   invalidation, and "not installed" is never remembered.
+ * - All memory of a call is in one context that PayStoreClose() deletes.
+ *
+ * Locks: a writer locks the payment's row, then the attempt's, in that order
+ * (FOR NO KEY UPDATE), and decides on the locked versions.  In REPEATABLE READ
+ * and SERIALIZABLE a row that changed after the snapshot is a serialization
+ * failure (40001).  New rows that others may insert at the same instant go in
+ * by speculative insertion.
+ */
+#ifndef PAY_STORE_H
+#define PAY_STORE_H
+
+#include "postgres.h"
+
+#include "access/htup.h"
+#include "access/tupdesc.h"
+#include "fmgr.h"
+#include "machine.h"
+#include "nodes/pg_list.h"
+#include "number.h"
+#include "storage/itemptr.h"
+#include "utils/relcache.h"
+#include "utils/timestamp.h"
+
+typedef struct PayStore PayStore;
+
+typedef enum PayAccess
+{
+	PAY_READS,
+	PAY_WRITES
+} PayAccess;
+
+/*
+ * In the rows below NULL is: no state, no decision, number zero, a NULL
+ * pointer, attempt 0, amount 0, and for a time
+ */
+#define PAY_NO_TIME DT_NOBEGIN
+
+/* What the store remembers of a row that it read or wrote. */
+typedef struct PayRowHead
+{
+	ItemPointerData tid;
+	HeapTuple	tuple;			/* as stored, with the user's columns */
+	void	   *stored;			/* this struct as it was then */
+} PayRowHead;
+
+typedef struct PayChannel
+{
+	PayRowHead	head;
+	int16		route;
+	int16		max_attempts;
+	bool		can_resubmit;
+	Interval	resubmit_after;
+	text	   *channel;
+	text	   *method;
+} PayChannel;
+
+typedef struct PayRoutes
+{
+	int			n;
+	int16		route[PAY_MAX_ATTEMPTS];	/* of attempt i + 1 */
+} PayRoutes;
+
+typedef struct PayPayment
+{
+	PayRowHead	head;
+	PayNumber	pay_no;
+	int64		amount;
+	int64		amount_collected;
+	int64		amount_refunded;
+	TimestampTz created_at;
+	TimestampTz valid_until;
+	int32		last_seq;
+	int16		winner;
+	uint8		state;			/* PayState */
+	bool		multi;
+	bool		end_requested;
+	text	   *currency;
+	text	   *merchant;
+	text	   *order_no;
+	text	   *payer;
+	PayRoutes	routes;
+	struct varlena *metadata;	/* jsonb */
+} PayPayment;
+
+typedef struct PayAttempt
+{
+	PayRowHead	head;
+	PayNumber	trade_no;
+	PayNumber	pay_no;
+	int64		amount;
+	int64		amount_to_capture;
+	int64		amount_collected;
+	TimestampTz opened_at;
+	TimestampTz handed_out_at;
+	TimestampTz credential_expires_at;
+	int16		attempt;
+	int16		route;
+	uint8		state;			/* PayState */
+	text	   *request_id;
+	text	   *channel_txn;
+	text	   *credential;
+} PayAttempt;
+
+typedef struct PayEvent
+{
+	PayRowHead	head;
+	PayNumber	pay_no;
+	TimestampTz recorded_at;
+	TimestampTz occurred_at;
+	int64		amount;
+	int32		seq;
+	int16		attempt;		/* 0, not NULL: the payment as a whole */
+	uint8		reported;		/* PayState */
+	uint8		decision;		/* PayDecision */
+	uint8		payment_before; /* PayState, as the next three */
+	uint8		payment_after;
+	uint8		attempt_before;
+	uint8		attempt_after;
+	text	   *source;
+	text	   *message_id;
+	text	   *currency;
+	text	   *channel_txn;
+	text	   *actor;
+	text	   *session_actor;
+	text	   *reason;
+	struct varlena *payload;	/* jsonb */
+} PayEvent;
+
+typedef struct PayReview
+{
+	PayRowHead	head;
+	int64		review_id;
+	PayNumber	pay_no;
+	TimestampTz opened_at;
+	TimestampTz occurred_at;
+	TimestampTz resolved_at;
+	int64		amount;
+	int32		seq;
+	int16		attempt;
+	bool		about_money;
+	uint8		reported;		/* PayState */
+	text	   *kind;
+	text	   *source;
+	text	   *message_id;
+	text	   *trade_no;
+	text	   *currency;
+	text	   *channel_txn;
+	text	   *detail;
+	struct varlena *payload;	/* jsonb */
+	text	   *verdict;
+	text	   *reason;
+	text	   *resolved_by;
+	text	   *resolved_session;
+} PayReview;
+
+/*
+ * Open the store for the SQL function being called, whose schema is where the
+ * tables are.  Memory is allocated in the call's context from here on.
+ * Writers are refused in a read-only transaction and in a parallel worker.
+ */
+extern PayStore *PayStoreOpen(FunctionCallInfo fcinfo, PayAccess access);
+
+/* Fire AFTER triggers, close the tables, go back to the caller's memory context. */
+extern void PayStoreClose(PayStore *store);
+
+/* Copy something into the memory context of whoever opened the store. */
+extern text *PayStoreKeepText(PayStore *store, const text *value);
+extern MemoryContext PayStoreCallerContext(PayStore *store);
+
+/* Row type of pay_result, blessed. */
+extern TupleDesc PayStoreResultDesc(PayStore *store);
+
+/* Find a row under the call's snapshot; false if it is not there. */
+extern bool PayFindChannel(PayStore *store, text *channel, text *method, PayChannel *row);
+extern bool PayFindRoute(PayStore *store, int route, PayChannel *row);
+extern bool PayFindOrder(PayStore *store, text *merchant, text *order_no, PayPayment *row);
+extern bool PayFindPayment(PayStore *store, PayNumber pay_no, PayPayment *row);
+extern bool PayFindAttempt(PayStore *store, PayNumber trade_no, PayAttempt *row);
+extern bool PayFindMessage(PayStore *store, PayNumber pay_no, text *source, text *message_id,
+						   PayEvent *row);
+extern bool PayFindReview(PayStore *store, int64 review_id, PayReview *row);
+
+/* Does any route of this channel exist? */
+extern bool PayChannelExists(PayStore *store, text *channel);
+
+/* All events of a payment, oldest first; all its open reviews. Lists of pointers to rows. */
+extern List *PayListEvents(PayStore *store, PayNumber pay_no);
+extern List *PayListOpenReviews(PayStore *store, PayNumber pay_no);
+
+/*
+ * Lock a row that was found and load its locked version; false if it is gone.
+ * PayLockPayment() renews the snapshot too: read everything else again.
+ */
+extern bool PayLockPayment(PayStore *store, PayPayment *row);
+extern bool PayLockAttempt(PayStore *store, PayAttempt *row);
+extern bool PayLockReview(PayStore *store, PayReview *row);
+
+/*
+ * Insert a row that others may insert at the same instant.  False, and
+ * nothing written, if a row with one of its keys is there: the snapshot is
+ * renewed, so look again.
+ */
+extern bool PayInsertPayment(PayStore *store, PayPayment *row);
+extern bool PayInsertReview(PayStore *store, PayReview *row);
+
+/* Insert a row whose keys the payment's lock keeps free. */
+extern void PayInsertAttempt(PayStore *store, PayAttempt *row);
+extern void PayInsertEvent(PayStore *store, PayEvent *row);
+
+/* Write the changed columns of a locked row. */
+extern void PayUpdatePayment(PayStore *store, PayPayment *row);
+extern void PayUpdateAttempt(PayStore *store, PayAttempt *row);
+extern void PayUpdateReview(PayStore *store, PayReview *row);
+
+/* ---- for the guards: our tables as a trigger sees them ---- */
+
+typedef enum PayTableId
+{
+	PAY_CHANNEL_TABLE,
+	PAY_PAYMENT_TABLE,
+	PAY_ATTEMPT_TABLE,
+	PAY_EVENT_TABLE,
+	PAY_REVIEW_TABLE,
+	PAY_TABLES
+} PayTableId;
+
+/* Which of our tables is this relation? PAY_TABLES if none. */
+extern PayTableId PayTableOf(PayStore *store, Relation rel);
+
+/* Load a row struct of that table from a tuple. */
+extern void PayLoadTuple(PayStore *store, PayTableId table, HeapTuple tuple, TupleDesc desc, void *row);
+
+/* Names of our columns that differ between two rows of a table, NULL at the end. */
+extern const char **PayChangedColumns(PayTableId table, const void *before, const void *after);
+
+/* A tuple with one integer column of ours replaced. */
+extern HeapTuple PayTupleWithInt32(PayStore *store, HeapTuple tuple, TupleDesc desc,
+								   const char *column, int32 value);
+
+/* Remove a channel's row, to be replaced by one that is about to be inserted. */
+extern void PayDeleteChannel(PayStore *store, PayChannel *row);
+
+#endif							/* PAY_STORE_H */
