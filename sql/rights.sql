@@ -34,6 +34,12 @@ BEGIN
 	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 	WHERE e.extname = 'pay_idem';
 
+	IF to_regclass(format('%I.pay_grantee', home)) IS NULL THEN
+		RAISE EXCEPTION 'pay_idem is not installed in this database'
+			USING ERRCODE = 'PY503',
+				DETAIL = 'Table "pay_grantee" does not exist.',
+				HINT = 'SELECT pay_install(); creates the tables, or brings them up to date.';
+	END IF;
 	INSERT INTO pay_grantee AS g (role, kind)
 	SELECT pay_grant.role::name, pay_grant.kind
 	WHERE NOT EXISTS (SELECT FROM pay_grantee o

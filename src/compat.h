@@ -16,6 +16,11 @@
 #include "utils/acl.h"
 #include "utils/rel.h"
 
+/* 16 moved the macros of variable-length values to a header of their own. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 #if PG_VERSION_NUM < 150000
 #error "pay_idem needs PostgreSQL 15 or later"
 #endif

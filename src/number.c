@@ -9,6 +9,7 @@
 #include "common/cryptohash.h"
 #include "common/pg_prng.h"
 #include "common/sha2.h"
+#include "compat.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "store.h"

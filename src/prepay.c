@@ -206,12 +206,15 @@ IsDueAgain(const PayAttempt *attempt, const PayChannel *channel, TimestampTz now
  */
 static Verdict
 DecidePaying(const Request *request, PayAttempt *attempt, const PayChannel *channel,
-			 const Sighting *sighting, bool own, TimestampTz now)
+			 const Sighting *sighting, bool own, bool ends, TimestampTz now)
 {
 	bool		same_route = request->channel == NULL || request->channel->route == attempt->route;
 
 	if (HasLiveCredential(attempt, now))
 		return (Verdict) {JUST_ANSWER, PAY_IN_PROGRESS, attempt, "the customer can pay with this credential"};
+	if (ends)
+		return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, attempt,
+			"the order is past its time: query or close this attempt first"};
 	if (!own && !IsDueAgain(attempt, channel, now))
 		return (Verdict) {JUST_ANSWER, PAY_IN_PROGRESS, attempt, "somebody is calling the channel"};
 	if (sighting != NULL &&
@@ -243,13 +246,14 @@ DecidePrepay(const PayRecord *record, const Request *request, PayAttempt *subjec
 	PayState	state = (PayState) record->payment.state;
 	PayAttempt *own = OwnAttempt(record, request);
 	bool		open = subject != NULL && PayAttemptIsOpen((PayState) subject->state);
+	bool		ends = PayRecordEnds(record, now);
 	const PayChannel *wanted = request->channel ? request->channel : channel;
 
 	if (state == PAY_PAID)
 		return (Verdict) {JUST_ANSWER, PAY_ALREADY_PAID, subject, NULL};
 	if (PayPaymentIsFinal(state))
 		return (Verdict) {JUST_ANSWER, PAY_IS_CLOSED, subject, NULL};
-	if (!open && PayRecordEnds(record, now))
+	if (!open && ends)
 		return (Verdict) {CLOSE_EXPIRED, PAY_IS_CLOSED, subject, "the order is past the time that it was valid for"};
 	if (money_review)
 		return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, subject, "a review about money of this payment is open"};
@@ -264,7 +268,7 @@ DecidePrepay(const PayRecord *record, const Request *request, PayAttempt *subjec
 			switch (subject->state)
 			{
 				case PAY_PAYING:
-					return DecidePaying(request, subject, channel, sighting, subject_is_own, now);
+					return DecidePaying(request, subject, channel, sighting, subject_is_own, ends, now);
 				case PAY_AUTHORIZED:
 				case PAY_CAPTURING:
 					return (Verdict) {JUST_ANSWER, PAY_IN_PROGRESS, subject, "the money is authorized"};
@@ -272,8 +276,9 @@ DecidePrepay(const PayRecord *record, const Request *request, PayAttempt *subjec
 					return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, subject,
 						"the outcome of this attempt is not known: query or close it first"};
 			}
-		if (PayRecordEnds(record, now))
-			return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, subject, "the order is ending"};
+		if (ends)
+			return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, subject,
+				"the order is past its time: query or close its attempts first"};
 	}
 
 	if (record->payment.routes.n >= PAY_MAX_ATTEMPTS)
@@ -636,7 +641,7 @@ pay_credential(PG_FUNCTION_ARGS)
 	if (!PayLockRecord(store, &record))
 		PayThrowNotFound(PG_GETARG_TEXT_PP(0));
 	attempt = PayRecordAttempt(&record, number);
-	if (attempt->state != PAY_PAYING || !PayRecordWaits(&record) || record.payment.end_requested)
+	if (attempt->state != PAY_PAYING || !PayRecordWaits(&record) || PayRecordEnds(&record, now))
 		decision = PAY_STALE;
 	else if (PayTextsEqual(attempt->credential, credential))
 		decision = PAY_REPLAYED;

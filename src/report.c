@@ -301,8 +301,7 @@ ThrowIllegalPaymentStep(const PayRecord *record, PayState to)
 			(errcode(PAY_ERR_NOT_ALLOWED),
 			 errmsg("payment of order \"%s\" cannot step from %s to %s",
 					text_to_cstring(record->payment.order_no), PayStateLabel(state), PayStateLabel(to)),
-			 errdetail("Legal steps from %s: %s.", PayStateLabel(state), PayPaymentStepsFrom(state)),
-			 IsAboutMoney(to) ? errhint("News of money names the attempt that collected it.") : 0));
+			 errdetail("Legal steps from %s: %s.", PayStateLabel(state), PayPaymentStepsFrom(state))));
 }
 
 /* The only attempt that is not over, or else the only one there is. */
@@ -499,6 +498,13 @@ pay_transition(PG_FUNCTION_ARGS)
 	if (attempt == NULL && (IsAboutMoney(news->reported) || news->reported == PAY_CAPTURING))
 	{
 		attempt = OnlyAttempt(&record);
+		if (attempt == NULL && record.payment.routes.n > 1)
+			ereport(ERROR,
+					(errcode(PAY_ERR_NOT_ALLOWED),
+					 errmsg("payment of order \"%s\" has several attempts that this could be about",
+							text_to_cstring(record.payment.order_no)),
+					 errdetail("It has had %d attempts.", record.payment.routes.n),
+					 errhint("Name the attempt by its own trade_no.")));
 		if (attempt == NULL)
 			ThrowIllegalPaymentStep(&record, news->reported);
 	}

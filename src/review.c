@@ -8,6 +8,7 @@
 #include "review.h"
 
 #include "answer.h"
+#include "compat.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "miscadmin.h"

@@ -1168,12 +1168,16 @@ FinishWrite(PayTableId id, OpenTable *open, void *row, bool before_triggers)
 {
 	const Table *table = &tables[id];
 	TupleTableSlot *slot = open->write_slot;
-	void	   *intended = palloc(table->row_size);
+	void	   *intended = NULL;
 	int			i;
 
 	if (!ItemPointerIsValid(&slot->tts_tid))
 		ThrowTriggerInterfered(id, "suppressed a row");
-	memcpy(intended, row, table->row_size);
+	if (before_triggers)
+	{
+		intended = palloc(table->row_size);
+		memcpy(intended, row, table->row_size);
+	}
 	LoadSlot(id, open, slot, row);
 	for (i = 0; before_triggers && i < table->n_columns; i++)
 	{
