@@ -48,8 +48,8 @@ BEGIN
 	EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', home, role);
 	FOR name IN
 		SELECT p.oid::regprocedure::text
-		FROM pg_proc p
-		WHERE p.pronamespace = home::regnamespace
+		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+		WHERE n.nspname = home
 			AND p.proname IN (SELECT jsonb_array_elements_text(functions_of_kind -> kind))
 			AND EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
 				WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid

@@ -148,7 +148,8 @@ TimestampTz
 PayDeadlineArgument(FunctionCallInfo fcinfo, int n, const char *name, TimestampTz now,
 					PayPresence presence)
 {
-	TimestampTz deadline;
+	TimestampTz deadline = PAY_NO_TIME;
+	Interval   *span;
 
 	if (PG_ARGISNULL(n))
 	{
@@ -156,15 +157,20 @@ PayDeadlineArgument(FunctionCallInfo fcinfo, int n, const char *name, TimestampT
 			ThrowMissing(name);
 		return PAY_NO_TIME;
 	}
-	deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-													   TimestampTzGetDatum(now),
-													   PG_GETARG_DATUM(n)));
+	span = PG_GETARG_INTERVAL_P(n);
+	if (abs(span->month / MONTHS_PER_YEAR) <= PAY_MAX_YEARS &&
+		abs(span->day / 366) <= PAY_MAX_YEARS &&
+		span->time / USECS_PER_DAY / 366 <= PAY_MAX_YEARS &&
+		span->time / USECS_PER_DAY / 366 >= -PAY_MAX_YEARS)
+		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+														   TimestampTzGetDatum(now),
+														   IntervalPGetDatum(span)));
 	if (deadline <= now)
 		ereport(ERROR,
 				(errcode(PAY_ERR_BAD_ARGUMENT),
 				 errmsg("invalid %s: %s", name,
 						DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(n)))),
-				 errdetail("A time to live is a positive interval.")));
+				 errdetail("A time to live is a positive interval of at most %d years.", PAY_MAX_YEARS)));
 	return deadline;
 }
 

@@ -31,6 +31,9 @@
  */
 #define PAY_MAX_AMOUNT			INT64CONST(9007199254740991)
 
+/* Nothing is valid for longer; it keeps deadlines within a timestamp's range. */
+#define PAY_MAX_YEARS			1000
+
 /* A key; NULL only where it is optional, '' only where it may be empty. */
 typedef enum PayPresence
 {

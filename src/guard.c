@@ -97,6 +97,8 @@ ThrowIllegalStep(const char *what, PayState from, PayState to, const char *legal
 	ereport(ERROR,
 			(errcode(PAY_ERR_NOT_ALLOWED),
 			 errmsg("%s cannot step from %s to %s", what, PayStateLabel(from), PayStateLabel(to)),
+			 to == PAY_PAYING ?
+			 errdetail("No direct UPDATE leads to paying.") :
 			 errdetail("Legal steps from %s: %s.", PayStateLabel(from), legal),
 			 to == PAY_PAYING ? errhint("pay_prepay() opens the next attempt.") : 0));
 }

@@ -8,6 +8,7 @@
 #include "answer.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "record.h"
 #include "store.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -74,7 +75,7 @@ pay_history(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	store = PayStoreOpen(fcinfo, PAY_READS);
-	if (!PayFindPayment(store, PayPaymentNumber(number), &payment))
+	if (!PayFindPayment(store, PayPaymentNumber(number), &payment) || !PayNumberFits(&payment, number))
 		PayThrowNotFound(PG_GETARG_TEXT_PP(0));
 	foreach(cell, PayListEvents(store, payment.pay_no))
 		PutEvent(rsinfo, lfirst(cell));

@@ -72,13 +72,21 @@ PayThrowNoRoute(const PayAttempt *attempt)
 					   attempt->attempt)));
 }
 
+bool
+PayNumberFits(const PayPayment *payment, PayNumber number)
+{
+	int			attempt = PayNumberAttempt(number);
+
+	return attempt == 0 || (attempt <= payment->routes.n &&
+							payment->routes.route[attempt - 1] == PayNumberRoute(number));
+}
+
 PayAttempt *
 PayRecordAttempt(const PayRecord *record, PayNumber trade_no)
 {
 	int			attempt = PayNumberAttempt(trade_no);
 
-	if (attempt < 1 || attempt > record->payment.routes.n ||
-		record->payment.routes.route[attempt - 1] != PayNumberRoute(trade_no))
+	if (attempt == 0 || !PayNumberFits(&record->payment, trade_no))
 		return NULL;
 	return record->attempt[attempt - 1];
 }

@@ -43,6 +43,9 @@ extern bool PayFindRecord(PayStore *store, PayNumber pay_no, PayRecord *record);
  */
 extern bool PayLockRecord(PayStore *store, PayRecord *record);
 
+/* Does a number fit this payment: its own, or of an attempt that it has with this very route? */
+extern bool PayNumberFits(const PayPayment *payment, PayNumber number);
+
 /* The attempt that a number means, if the record has it with this very route. */
 extern PayAttempt *PayRecordAttempt(const PayRecord *record, PayNumber trade_no);
 

@@ -490,11 +490,10 @@ pay_transition(PG_FUNCTION_ARGS)
 
 	store = PayStoreOpen(fcinfo, PAY_WRITES);
 	news->source = cstring_to_text("transition");
-	if (!PayFindRecord(store, PayPaymentNumber(report.number), &record))
+	if (!PayFindRecord(store, PayPaymentNumber(report.number), &record) ||
+		!PayNumberFits(&record.payment, report.number))
 		PayThrowNotFound(report.trade_no);
 	attempt = PayRecordAttempt(&record, report.number);
-	if (attempt == NULL && PayNumberAttempt(report.number) > 0)
-		PayThrowNotFound(report.trade_no);
 	if (attempt == NULL && (IsAboutMoney(news->reported) || news->reported == PAY_CAPTURING))
 	{
 		attempt = OnlyAttempt(&record);

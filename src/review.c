@@ -155,11 +155,22 @@ ThrowNoReview(int64 review_id)
 			 errdetail("There is no row of this review_id in pay_review.")));
 }
 
+static int64
+ReviewArgument(FunctionCallInfo fcinfo, int n)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(PAY_ERR_BAD_ARGUMENT),
+				 errmsg("review_id must not be NULL"),
+				 errdetail("Nothing was read or written.")));
+	return PG_GETARG_INT64(n);
+}
+
 PG_FUNCTION_INFO_V1(pay_review_resolve);
 Datum
 pay_review_resolve(PG_FUNCTION_ARGS)
 {
-	int64		review_id = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0);
+	int64		review_id = ReviewArgument(fcinfo, 0);
 	text	   *verdict = PayKeyArgument(fcinfo, 1, "verdict", PAY_REQUIRED);
 	text	   *reason = PayTextArgument(fcinfo, 2, "reason", PAY_MAX_REASON_BYTES, PAY_REQUIRED);
 	PayStore   *store;

@@ -1,0 +1,161 @@
+# The channels: WeChat Pay, Alipay and Stripe as a shop sees them from outside.
+#
+# They know nothing of the shop's database. What they keep is the truth about
+# money, in files of their own: one per number they were asked to collect for,
+# and the statement, one line per time that money moved.
+
+package Channel;
+
+use strict;
+use warnings;
+use Digest::MD5 qw(md5_hex);
+use Fcntl qw(:DEFAULT :flock);
+use POSIX qw(strftime);
+
+my %DESCRIPTION = (
+	NOTPAY => '订单未支付', USERPAYING => '需要用户输入支付密码', CLOSED => '订单已关闭', PAYERROR => '支付失败(其他原因)');
+my %TRADE_TYPE = (
+	jsapi => 'JSAPI', mini => 'JSAPI', app => 'APP', h5 => 'MWEB', native => 'NATIVE', micropay => 'MICROPAY');
+
+sub new
+{
+	my ($class, $dir, $templates) = @_;
+	return bless { dir => $dir, templates => $templates, counter => 0 }, $class;
+}
+
+# The call after "proceed": collect for this number. Returns what the customer
+# pays with. The same number again gives the same again, as channels promise, and
+# with other content is refused.
+sub open_trade
+{
+	my ($self, $order, $trade) = @_;
+	my $content = join("\t", @$trade{qw(channel method amount currency)}, $order->{order_no}) . "\n";
+	my $file = "$self->{dir}/trades/$trade->{trade_no}";
+
+	if (sysopen my $out, "$file.new.$$", O_WRONLY | O_CREAT | O_EXCL)
+	{
+		print $out $content;
+		CORE::close $out;
+	}
+	if (!link "$file.new.$$", $file)
+	{
+		open my $in, '<', $file or die "$file: $!\n";
+		die "$trade->{channel} refuses: $trade->{trade_no} came with other content\n" if <$in> ne $content;
+	}
+	unlink "$file.new.$$";
+	return 'prepay_' . substr(md5_hex("credential $trade->{trade_no}"), 0, 24);
+}
+
+# The customer pays. A channel collects once per number; 'again' is the channel's
+# own mistake. Returns the channel's transaction number, or nothing.
+sub collect
+{
+	my ($self, $order, $trade, %how) = @_;
+	my $again = $how{again} ? 1 : 0;
+	my $txn = transaction($trade, $again);
+	my $line = join(',', $trade->{channel}, $trade->{trade_no}, $txn,
+		$how{amount} // $trade->{amount}, $how{currency} // $trade->{currency}, $order->{order_no} // '') . "\n";
+
+	open my $statement, '+>>', "$self->{dir}/statement.csv" or die "statement: $!\n";
+	flock $statement, LOCK_EX;
+	seek $statement, 0, 0;
+	my @before = grep { /^$trade->{channel},$trade->{trade_no},/ } <$statement>;
+	print $statement $line unless @before && !$again;
+	CORE::close $statement or die "statement: $!\n";
+	return @before && !$again ? undef : $txn;
+}
+
+# The channel's own number of this trade.
+sub transaction
+{
+	my ($trade, $again) = @_;
+	my $hex = md5_hex("$trade->{channel} $trade->{trade_no} " . ($again // 0));
+	my $digits = join '', map { sprintf '%02d', hex($_) % 100 } unpack '(A3)10', $hex;
+	return "pi_3$hex" if $trade->{channel} eq 'stripe';
+	return '42000025' . $digits if $trade->{channel} eq 'wechat';
+	return '2026111122001' . substr $digits, 0, 15;
+}
+
+# A message about a trade, in the channel's own format: what is paid, failed,
+# closed or waiting; query => 1 makes it the answer of a query.
+sub message
+{
+	my ($self, $order, $trade, $what, %how) = @_;
+	my $channel = $trade->{channel};
+	my $amount = $how{amount} // $trade->{amount};
+	my $currency = $how{currency} // $trade->{currency};
+	my $now = time;
+	my $serial = md5_hex(join ' ', $trade->{trade_no}, $$, ++$self->{counter});
+	my $cn = strftime('%Y-%m-%dT%H:%M:%S', gmtime $now + 8 * 3600);
+	my %field = (
+		out_trade_no => $trade->{trade_no},
+		transaction_id => transaction($trade, $how{again}),
+		order_no => $order->{order_no} // '',
+		product => $order->{product} // '',
+		payer => 'o' . substr(md5_hex($order->{customer} // ''), 0, 27),
+		amount => $amount, currency => $currency, epoch => $now);
+	my $template;
+
+	if ($channel eq 'wechat')
+	{
+		$template = !$how{query} ? 'wechat_notification.json'
+			: $what eq 'paid' ? 'wechat_query_paid.json' : 'wechat_query_unpaid.json';
+		# WeChat notifies of success; of anything else the shop learns by asking
+		die "WeChat does not notify of $what\n" if !$how{query} && $what ne 'paid';
+		$field{trade_state} = { waiting => 'NOTPAY', failed => 'PAYERROR', closed => 'CLOSED' }->{$what};
+		$field{trade_state_desc} = $DESCRIPTION{$field{trade_state} // ''};
+		$field{trade_type} = $TRADE_TYPE{$trade->{method}} // 'JSAPI';
+		$field{message_id} = join '-', unpack 'A8 A4 A4 A4 A12', $serial;
+		$field{time_cn} = "$cn+08:00";
+	}
+	elsif ($channel eq 'alipay')
+	{
+		die "no query of Alipay here\n" if $how{query};
+		$template = $what eq 'paid' ? 'alipay_paid.txt' : 'alipay_unpaid.txt';
+		$field{trade_status} = { waiting => 'WAIT_BUYER_PAY', closed => 'TRADE_CLOSED', failed => 'TRADE_CLOSED' }->{$what};
+		$field{amount} = sprintf '%d.%02d', int($amount / 100), $amount % 100;
+		$field{message_id} = strftime('%Y%m%d', gmtime $now) . "00222$serial";
+		$field{sign} = "$serial/+$serial==";
+		$field{time_cn} = $cn =~ tr/T/ /r;
+		$_ = form_encode($_ // '') for values %field;
+	}
+	else
+	{
+		$template = $how{query} ? "stripe_query_$what.json"
+			: { paid => 'stripe_succeeded.json', failed => 'stripe_payment_failed.json', closed => 'stripe_canceled.json' }->{$what};
+		$field{currency} = lc $currency;
+		$field{message_id} = 'evt_3' . substr $serial, 0, 24;
+		$field{charge_id} = 'ch_3' . substr(md5_hex($field{transaction_id}), 0, 24);
+	}
+
+	my $text = $self->template($template);
+	$text =~ s/\{\{(\w+)\}\}/$field{$1} \/\/ die "$template: no $1\n"/ge;
+	return $text;
+}
+
+# The same message sent again: Alipay puts a new time on it, the id stays.
+sub resent
+{
+	my ($message) = @_;
+	my $now = form_encode(strftime('%Y-%m-%d %H:%M:%S', gmtime time + 8 * 3600 + 240));
+	return $message =~ s/\bnotify_time=[^&]*/notify_time=$now/r;
+}
+
+sub template
+{
+	my ($self, $name) = @_;
+	return $self->{text}{$name} //= do
+	{
+		open my $in, '<', "$self->{templates}/$name" or die "$name: $!\n";
+		local $/;
+		<$in> =~ s/\n\z//r;
+	};
+}
+
+sub form_encode
+{
+	my ($value) = @_;
+	return $value =~ s/([^A-Za-z0-9 ._~*-])/sprintf '%%%02X', ord $1/ger =~ tr/ /+/r;
+}
+
+1;
