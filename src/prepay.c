@@ -63,6 +63,9 @@ typedef struct Sighting
 	TimestampTz handed_out_at;
 } Sighting;
 
+static const char unknown_outcome[] = "the outcome of this attempt is not known: query or close it first";
+static const char past_its_time[] = "the order is past its time: query or close this attempt first";
+
 /* ---- rules ---- */
 
 /* The latest attempt that this request opened. */
@@ -96,6 +99,24 @@ MostOpenAttempt(const PayRecord *record)
 	return most;
 }
 
+static bool
+HoldsMoney(const PayAttempt *attempt)
+{
+	return attempt->state == PAY_AUTHORIZED || attempt->state == PAY_CAPTURING;
+}
+
+/* An attempt that is being closed; NULL if there is none. */
+static PayAttempt *
+ClosingAttempt(const PayRecord *record)
+{
+	int			i;
+
+	for (i = 0; i < record->payment.routes.n; i++)
+		if (record->attempt[i]->state == PAY_CLOSING)
+			return record->attempt[i];
+	return NULL;
+}
+
 /* The attempt that an answer about this order is about. */
 static PayAttempt *
 SubjectAttempt(const PayRecord *record, const Request *request)
@@ -105,6 +126,9 @@ SubjectAttempt(const PayRecord *record, const Request *request)
 
 	if (record->payment.winner > 0)
 		return record->attempt[record->payment.winner - 1];
+	/* where money is held, nobody is sent to pay, whoever asks */
+	if (open != NULL && HoldsMoney(open))
+		return open;
 	if (own != NULL && PayAttemptIsOpen((PayState) own->state))
 		return own;
 	if (open != NULL)
@@ -213,8 +237,7 @@ DecidePaying(const Request *request, PayAttempt *attempt, const PayChannel *chan
 	if (HasLiveCredential(attempt, now))
 		return (Verdict) {JUST_ANSWER, PAY_IN_PROGRESS, attempt, "the customer can pay with this credential"};
 	if (ends)
-		return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, attempt,
-			"the order is past its time: query or close this attempt first"};
+		return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, attempt, past_its_time};
 	if (!own && !IsDueAgain(attempt, channel, now))
 		return (Verdict) {JUST_ANSWER, PAY_IN_PROGRESS, attempt, "somebody is calling the channel"};
 	if (sighting != NULL &&
@@ -258,28 +281,20 @@ DecidePrepay(const PayRecord *record, const Request *request, PayAttempt *subjec
 	if (money_review)
 		return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, subject, "a review about money of this payment is open"};
 
-	if (open)
+	if (open && HoldsMoney(subject))
+		return (Verdict) {JUST_ANSWER, PAY_IN_PROGRESS, subject, "the money is authorized"};
+	if (open && record->payment.multi && subject != own)
 	{
-		bool		subject_is_own = subject == own;
-		bool		may_add = record->payment.multi && !subject_is_own &&
-			(subject->state == PAY_PAYING || subject->state == PAY_UNKNOWN);
-
-		if (!may_add)
-			switch (subject->state)
-			{
-				case PAY_PAYING:
-					return DecidePaying(request, subject, channel, sighting, subject_is_own, ends, now);
-				case PAY_AUTHORIZED:
-				case PAY_CAPTURING:
-					return (Verdict) {JUST_ANSWER, PAY_IN_PROGRESS, subject, "the money is authorized"};
-				default:
-					return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, subject,
-						"the outcome of this attempt is not known: query or close it first"};
-			}
+		/* paying and unknown do not stop a second attempt, all else does */
+		if (ClosingAttempt(record) != NULL)
+			return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, ClosingAttempt(record), unknown_outcome};
 		if (ends)
-			return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, subject,
-				"the order is past its time: query or close its attempts first"};
+			return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, subject, past_its_time};
 	}
+	else if (open && subject->state == PAY_PAYING)
+		return DecidePaying(request, subject, channel, sighting, subject == own, ends, now);
+	else if (open)
+		return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, subject, unknown_outcome};
 
 	if (record->payment.routes.n >= PAY_MAX_ATTEMPTS)
 		return (Verdict) {JUST_ANSWER, PAY_THROTTLED, subject, "the payment has had all its attempts"};
