@@ -3,7 +3,7 @@
 
 CREATE FUNCTION pay_grant(role text, kind text) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, @extschema@, pg_temp
+	SET search_path = pg_catalog, pg_temp
 AS $grant$
 DECLARE
 	home name;
@@ -40,10 +40,9 @@ BEGIN
 				DETAIL = 'Table "pay_grantee" does not exist.',
 				HINT = 'SELECT pay_install(); creates the tables, or brings them up to date.';
 	END IF;
-	INSERT INTO pay_grantee AS g (role, kind)
-	SELECT pay_grant.role::name, pay_grant.kind
-	WHERE NOT EXISTS (SELECT FROM pay_grantee o
-		WHERE o.role = pay_grant.role::name AND o.kind = pay_grant.kind);
+	EXECUTE format('INSERT INTO %1$I.pay_grantee (role, kind) SELECT $1::name, $2
+		WHERE NOT EXISTS (SELECT FROM %1$I.pay_grantee WHERE role = $1::name AND kind = $2)', home)
+		USING role, kind;
 
 	EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', home, role);
 	FOR name IN

@@ -2,9 +2,16 @@
 -- The tables. They are the user's, so pg_dump, grants and added columns work
 -- as for any table; that is why a function makes them and not this script.
 
+CREATE FUNCTION pay_number_matches(number uuid, pay_no uuid, attempt integer, route integer) RETURNS boolean
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION pay_number_matches(uuid, uuid, integer, integer) IS
+	'is this the number of that attempt, by that route, of the payment pay_no? Attempt 0 and route 0: the payment''s own. For the CHECKs of our tables';
+
+-- Our own objects are named by their schema here, and nothing else is looked
+-- up in it: whoever may create functions or operators there gains nothing.
 CREATE FUNCTION pay_install() RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, @extschema@, pg_temp
+	SET search_path = pg_catalog, pg_temp
 AS $install$
 DECLARE
 	home name;
@@ -23,8 +30,8 @@ BEGIN
 		SELECT c.oid::regclass AS relation, c.relowner::regrole AS owner,
 			c.relkind = 'r' AND c.relpersistence = 'p' AND NOT c.relispartition
 			AND EXISTS (SELECT FROM pg_trigger t
-				WHERE t.tgrelid = c.oid AND t.tgfoid = 'pay_guard()'::regprocedure)
-			AND has_function_privilege(c.relowner, 'pay_install()', 'EXECUTE') AS ours
+				WHERE t.tgrelid = c.oid AND t.tgfoid = to_regprocedure(format('%I.pay_guard()', home)))
+			AND has_function_privilege(c.relowner, to_regprocedure(format('%I.pay_install()', home)), 'EXECUTE') AS ours
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE n.nspname = home
 			AND c.relname IN ('pay_channel', 'pay_payment', 'pay_attempt', 'pay_event', 'pay_review', 'pay_grantee')
@@ -62,7 +69,7 @@ BEGIN
 			UNIQUE (channel, method)
 		)$ddl$),
 		('pay_payment', $ddl$(
-			pay_no uuid PRIMARY KEY,
+			pay_no uuid PRIMARY KEY CHECK (%1$I.pay_number_matches(pay_no, pay_no, 0, 0)),
 			amount bigint NOT NULL,
 			amount_collected bigint NOT NULL DEFAULT 0,
 			amount_refunded bigint NOT NULL DEFAULT 0,
@@ -70,7 +77,7 @@ BEGIN
 			valid_until timestamptz,
 			last_seq integer NOT NULL DEFAULT 0,
 			winner smallint,
-			state pay_state NOT NULL DEFAULT 'created',
+			state %1$I.pay_state NOT NULL DEFAULT 'created',
 			multi boolean NOT NULL DEFAULT false,
 			end_requested boolean NOT NULL DEFAULT false,
 			currency text COLLATE "C" NOT NULL,
@@ -85,11 +92,11 @@ BEGIN
 			CONSTRAINT pay_payment_amount_check CHECK (amount > 0 AND octet_length(currency) = 3
 				AND amount_refunded >= 0 AND amount_refunded <= amount_collected),
 			CONSTRAINT pay_payment_attempts_check CHECK (CASE cardinality(routes)
-				WHEN 0 THEN state = 'created' OR state = 'closed'
-				ELSE state <> 'created' END),
+				WHEN 0 THEN state OPERATOR(%1$I.=) 'created' OR state OPERATOR(%1$I.=) 'closed'
+				ELSE state OPERATOR(%1$I.<>) 'created' END),
 			CONSTRAINT pay_payment_winner_check CHECK (CASE
-				WHEN winner IS NULL THEN state <> 'paid' AND amount_collected = 0
-				ELSE state = 'paid' AND amount_collected > 0
+				WHEN winner IS NULL THEN state OPERATOR(%1$I.<>) 'paid' AND amount_collected = 0
+				ELSE state OPERATOR(%1$I.=) 'paid' AND amount_collected > 0
 					AND winner >= 1 AND winner <= cardinality(routes) END)
 		) WITH (fillfactor = 90)$ddl$),
 		('pay_attempt', $ddl$(
@@ -103,14 +110,15 @@ BEGIN
 			credential_expires_at timestamptz,
 			attempt smallint NOT NULL CHECK (attempt >= 1 AND attempt <= 63),
 			route smallint NOT NULL CHECK (route >= 1 AND route <= 4095),
-			state pay_state NOT NULL CHECK (state <> 'created'),
+			state %1$I.pay_state NOT NULL CHECK (state OPERATOR(%1$I.<>) 'created'),
 			request_id text COLLATE "C" NOT NULL,
 			channel_txn text COLLATE "C",
 			credential text COLLATE "C",
+			CONSTRAINT pay_attempt_trade_no_check CHECK (%1$I.pay_number_matches(trade_no, pay_no, attempt, route)),
 			CONSTRAINT pay_attempt_amount_check CHECK (amount > 0
 				AND amount_to_capture > 0 AND amount_to_capture <= amount),
 			CONSTRAINT pay_attempt_collected_check CHECK (CASE
-				WHEN state = 'paid' THEN amount_collected IS NOT NULL AND amount_collected > 0
+				WHEN state OPERATOR(%1$I.=) 'paid' THEN amount_collected IS NOT NULL AND amount_collected > 0
 				ELSE amount_collected IS NULL END),
 			CONSTRAINT pay_attempt_credential_check CHECK ((credential IS NULL) = (credential_expires_at IS NULL))
 		) WITH (fillfactor = 90)$ddl$),
@@ -121,12 +129,12 @@ BEGIN
 			amount bigint,
 			seq integer NOT NULL CHECK (seq > 0),
 			attempt smallint NOT NULL DEFAULT 0 CHECK (attempt >= 0 AND attempt <= 63),
-			reported pay_state,
-			decision pay_decision NOT NULL,
-			payment_before pay_state,
-			payment_after pay_state NOT NULL,
-			attempt_before pay_state,
-			attempt_after pay_state,
+			reported %1$I.pay_state,
+			decision %1$I.pay_decision NOT NULL,
+			payment_before %1$I.pay_state,
+			payment_after %1$I.pay_state NOT NULL,
+			attempt_before %1$I.pay_state,
+			attempt_after %1$I.pay_state,
 			source text COLLATE "C" NOT NULL,
 			message_id text COLLATE "C",
 			currency text COLLATE "C",
@@ -147,7 +155,7 @@ BEGIN
 			seq integer,
 			attempt smallint NOT NULL DEFAULT 0,
 			about_money boolean NOT NULL,
-			reported pay_state,
+			reported %1$I.pay_state,
 			kind text COLLATE "C" NOT NULL,
 			source text COLLATE "C" NOT NULL,
 			message_id text COLLATE "C",
@@ -173,7 +181,7 @@ BEGIN
 	) AS t (name, ddl)
 	LOOP
 		CONTINUE WHEN to_regclass(format('%I.%I', home, item.name)) IS NOT NULL;
-		EXECUTE format('CREATE TABLE %I.%I %s', home, item.name, item.ddl);
+		EXECUTE format('CREATE TABLE %1$I.%2$I ' || item.ddl, home, item.name);
 		relation := format('%I.%I', home, item.name);
 		IF EXISTS (SELECT FROM pg_depend
 				WHERE classid = 'pg_class'::regclass AND objid = relation AND deptype = 'e') THEN
@@ -217,7 +225,8 @@ BEGIN
 
 	-- What a DBA changed stays: only routes and names that are not there yet
 	-- come in. Routes are on disk, in numbers: never reuse or renumber one.
-	INSERT INTO pay_channel (route, channel, method, timeout, can_resubmit, can_close, can_reverse)
+	EXECUTE format($presets$
+	INSERT INTO %1$I.pay_channel (route, channel, method, timeout, can_resubmit, can_close, can_reverse)
 	SELECT p.* FROM (VALUES
 		-- WeChat Pay API v3: out_trade_no may be sent again unchanged, prepay_id lives
 		-- two hours, an order can be closed; a payment code (micropay) is asked about and
@@ -258,8 +267,9 @@ BEGIN
 		(62, 'adyen', 'redirect', '24 hours', true, true, true),
 		(63, 'adyen', 'qr', '24 hours', true, true, true)
 	) AS p (route, channel, method, timeout, can_resubmit, can_close, can_reverse)
-	WHERE NOT EXISTS (SELECT FROM pay_channel c
-		WHERE c.route = p.route OR (c.channel, c.method) = (p.channel, p.method));
+	WHERE NOT EXISTS (SELECT FROM %1$I.pay_channel c
+		WHERE c.route = p.route OR (c.channel, c.method) = (p.channel, p.method))
+	$presets$, home);
 
 	FOR item IN SELECT * FROM (VALUES
 		('TABLE', 'pay_channel', 'ways to collect money: a route is a channel and a method. Add your own with one INSERT; never reuse a route'),
@@ -321,9 +331,10 @@ BEGIN
 		END LOOP;
 	END IF;
 
-	FOR item IN SELECT g.role, g.kind FROM pay_grantee g JOIN pg_roles r ON r.rolname = g.role ORDER BY 1, 2
+	FOR item IN EXECUTE format(
+		'SELECT g.role, g.kind FROM %I.pay_grantee g JOIN pg_roles r ON r.rolname = g.role ORDER BY 1, 2', home)
 	LOOP
-		PERFORM pay_grant(item.role::text, item.kind);
+		EXECUTE format('SELECT %I.pay_grant($1, $2)', home) USING item.role::text, item.kind;
 	END LOOP;
 END
 $install$;

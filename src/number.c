@@ -229,3 +229,17 @@ pay_channel_of(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(name);
 }
+
+PG_FUNCTION_INFO_V1(pay_number_matches);
+Datum
+pay_number_matches(PG_FUNCTION_ARGS)
+{
+	PayNumber	number = *PG_GETARG_UUID_P(0);
+	PayNumber	pay_no = *PG_GETARG_UUID_P(1);
+	int			attempt = PG_GETARG_INT32(2);
+	int			route = PG_GETARG_INT32(3);
+
+	PG_RETURN_BOOL((pay_no.data[6] & 0xF0) == 0x80 && (pay_no.data[8] & 0xC0) == 0x80 &&
+				   PayNumbersEqual(pay_no, PayPaymentNumber(pay_no)) &&
+				   PayNumbersEqual(number, PayAttemptNumber(pay_no, route, attempt)));
+}

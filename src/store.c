@@ -32,7 +32,9 @@
 #include "executor/nodeModifyTable.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
@@ -58,7 +60,8 @@ typedef enum ColumnKind
 	KIND_INT4,
 	KIND_INT8,
 	KIND_BOOL,
-	KIND_LABEL,					/* pay_state, pay_decision */
+	KIND_STATE,					/* pay_state */
+	KIND_DECISION,				/* pay_decision */
 	KIND_UUID,
 	KIND_TIME,
 	KIND_INTERVAL,
@@ -67,24 +70,27 @@ typedef enum ColumnKind
 	KIND_ROUTES					/* smallint[] */
 } ColumnKind;
 
-/* struct bytes, and for a key the type's equality */
+/* struct bytes, for a key the type's equality, and the type: by name where it is ours */
 static const struct
 {
 	Size		size;
 	RegProcedure equals;
+	Oid			type;
+	const char *own_type;
 }			kinds[] =
 {
-	[KIND_INT2] = {sizeof(int16), F_INT2EQ},
-	[KIND_INT4] = {sizeof(int32), F_INT4EQ},
-	[KIND_INT8] = {sizeof(int64), F_INT8EQ},
-	[KIND_BOOL] = {sizeof(bool), F_BOOLEQ},
-	[KIND_LABEL] = {sizeof(uint8), InvalidOid},
-	[KIND_UUID] = {sizeof(PayNumber), F_UUID_EQ},
-	[KIND_TIME] = {sizeof(TimestampTz), F_TIMESTAMPTZ_EQ},
-	[KIND_INTERVAL] = {sizeof(Interval), InvalidOid},
-	[KIND_TEXT] = {sizeof(text *), F_TEXTEQ},
-	[KIND_JSONB] = {sizeof(struct varlena *), InvalidOid},
-	[KIND_ROUTES] = {sizeof(PayRoutes), InvalidOid}
+	[KIND_INT2] = {sizeof(int16), F_INT2EQ, INT2OID},
+	[KIND_INT4] = {sizeof(int32), F_INT4EQ, INT4OID},
+	[KIND_INT8] = {sizeof(int64), F_INT8EQ, INT8OID},
+	[KIND_BOOL] = {sizeof(bool), F_BOOLEQ, BOOLOID},
+	[KIND_STATE] = {sizeof(uint8), InvalidOid, InvalidOid, "pay_state"},
+	[KIND_DECISION] = {sizeof(uint8), InvalidOid, InvalidOid, "pay_decision"},
+	[KIND_UUID] = {sizeof(PayNumber), F_UUID_EQ, UUIDOID},
+	[KIND_TIME] = {sizeof(TimestampTz), F_TIMESTAMPTZ_EQ, TIMESTAMPTZOID},
+	[KIND_INTERVAL] = {sizeof(Interval), InvalidOid, INTERVALOID},
+	[KIND_TEXT] = {sizeof(text *), F_TEXTEQ, TEXTOID},
+	[KIND_JSONB] = {sizeof(struct varlena *), InvalidOid, JSONBOID},
+	[KIND_ROUTES] = {sizeof(PayRoutes), InvalidOid, INT2ARRAYOID}
 };
 
 /* column options */
@@ -151,7 +157,7 @@ static const Table tables[PAY_TABLES] = {
 			{"valid_until", KIND_TIME, NULLABLE, PAYMENT(valid_until)},
 			{"last_seq", KIND_INT4, 0, PAYMENT(last_seq)},
 			{"winner", KIND_INT2, NULLABLE, PAYMENT(winner)},
-			{"state", KIND_LABEL, 0, PAYMENT(state)},
+			{"state", KIND_STATE, 0, PAYMENT(state)},
 			{"multi", KIND_BOOL, 0, PAYMENT(multi)},
 			{"end_requested", KIND_BOOL, 0, PAYMENT(end_requested)},
 			{"currency", KIND_TEXT, 0, PAYMENT(currency)},
@@ -179,7 +185,7 @@ static const Table tables[PAY_TABLES] = {
 			{"credential_expires_at", KIND_TIME, NULLABLE, ATTEMPT(credential_expires_at)},
 			{"attempt", KIND_INT2, 0, ATTEMPT(attempt)},
 			{"route", KIND_INT2, 0, ATTEMPT(route)},
-			{"state", KIND_LABEL, 0, ATTEMPT(state)},
+			{"state", KIND_STATE, 0, ATTEMPT(state)},
 			{"request_id", KIND_TEXT, 0, ATTEMPT(request_id)},
 			{"channel_txn", KIND_TEXT, NULLABLE, ATTEMPT(channel_txn)},
 			{"credential", KIND_TEXT, NULLABLE, ATTEMPT(credential)}
@@ -197,12 +203,12 @@ static const Table tables[PAY_TABLES] = {
 			{"amount", KIND_INT8, NULLABLE, EVENT(amount)},
 			{"seq", KIND_INT4, 0, EVENT(seq)},
 			{"attempt", KIND_INT2, 0, EVENT(attempt)},
-			{"reported", KIND_LABEL, NULLABLE, EVENT(reported)},
-			{"decision", KIND_LABEL, 0, EVENT(decision)},
-			{"payment_before", KIND_LABEL, NULLABLE, EVENT(payment_before)},
-			{"payment_after", KIND_LABEL, 0, EVENT(payment_after)},
-			{"attempt_before", KIND_LABEL, NULLABLE, EVENT(attempt_before)},
-			{"attempt_after", KIND_LABEL, NULLABLE, EVENT(attempt_after)},
+			{"reported", KIND_STATE, NULLABLE, EVENT(reported)},
+			{"decision", KIND_DECISION, 0, EVENT(decision)},
+			{"payment_before", KIND_STATE, NULLABLE, EVENT(payment_before)},
+			{"payment_after", KIND_STATE, 0, EVENT(payment_after)},
+			{"attempt_before", KIND_STATE, NULLABLE, EVENT(attempt_before)},
+			{"attempt_after", KIND_STATE, NULLABLE, EVENT(attempt_after)},
 			{"source", KIND_TEXT, 0, EVENT(source)},
 			{"message_id", KIND_TEXT, NULLABLE, EVENT(message_id)},
 			{"currency", KIND_TEXT, NULLABLE, EVENT(currency)},
@@ -229,7 +235,7 @@ static const Table tables[PAY_TABLES] = {
 			{"seq", KIND_INT4, NULLABLE, REVIEW(seq)},
 			{"attempt", KIND_INT2, 0, REVIEW(attempt)},
 			{"about_money", KIND_BOOL, 0, REVIEW(about_money)},
-			{"reported", KIND_LABEL, NULLABLE, REVIEW(reported)},
+			{"reported", KIND_STATE, NULLABLE, REVIEW(reported)},
 			{"kind", KIND_TEXT, 0, REVIEW(kind)},
 			{"source", KIND_TEXT, 0, REVIEW(source)},
 			{"message_id", KIND_TEXT, NULLABLE, REVIEW(message_id)},
@@ -332,7 +338,8 @@ FieldIsNone(const void *row, const Column *column)
 			return *(const int32 *) field == 0;
 		case KIND_INT8:
 			return *(const int64 *) field == 0;
-		case KIND_LABEL:
+		case KIND_STATE:
+		case KIND_DECISION:
 			return *(const uint8 *) field == 0;
 		case KIND_UUID:
 			return PayNumberIsNone(*(const PayNumber *) field);
@@ -397,7 +404,8 @@ FieldGetDatum(const void *row, const Column *column)
 			return Int64GetDatum(*(const int64 *) field);
 		case KIND_BOOL:
 			return BoolGetDatum(*(const bool *) field);
-		case KIND_LABEL:
+		case KIND_STATE:
+		case KIND_DECISION:
 			return CharGetDatum((char) *(const uint8 *) field);
 		case KIND_TIME:
 			return TimestampTzGetDatum(*(const TimestampTz *) field);
@@ -439,7 +447,8 @@ SetField(void *row, const Column *column, Datum datum, bool isnull)
 		case KIND_BOOL:
 			*(bool *) field = DatumGetBool(datum);
 			break;
-		case KIND_LABEL:
+		case KIND_STATE:
+		case KIND_DECISION:
 			*(uint8 *) field = (uint8) DatumGetChar(datum);
 			break;
 		case KIND_TIME:
@@ -538,6 +547,15 @@ FunctionWithoutArguments(const char *name, Oid home)
 						   PointerGetDatum(none), ObjectIdGetDatum(home));
 }
 
+static Oid
+TypeOfKind(ColumnKind kind, Oid home)
+{
+	if (kinds[kind].own_type == NULL)
+		return kinds[kind].type;
+	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(kinds[kind].own_type),
+						   ObjectIdGetDatum(home));
+}
+
 /* Find the index whose first key columns are these. */
 static Oid
 MapIndex(Relation rel, const Table *table, const TableMap *map, const Key *wanted)
@@ -601,6 +619,9 @@ MapTable(const Table *table, Oid home, TableMap *map)
 		if (map->attnum[i] == InvalidAttrNumber)
 			ThrowNotInstalled(table->name,
 							  psprintf("has no column \"%s\"", table->column[i].name));
+		if (get_atttype(relid, map->attnum[i]) != TypeOfKind(table->column[i].kind, home))
+			ThrowNotInstalled(table->name,
+							  psprintf("has a column \"%s\" of another type", table->column[i].name));
 		if (table->column[i].options & DEFAULTED)
 			map->has_defaults = true;
 	}
@@ -1094,6 +1115,20 @@ OpenForWriting(PayStore *store, PayTableId id)
 	return open;
 }
 
+/* A domain may refuse NULL: then a missing value must be checked; NULL if it is no domain. */
+static Expr *
+NullOfDomain(Form_pg_attribute att)
+{
+	int32		typmod = att->atttypmod;
+	Oid			base = getBaseTypeAndTypmod(att->atttypid, &typmod);
+
+	if (base == att->atttypid)
+		return NULL;
+	return (Expr *) coerce_to_domain((Node *) makeNullConst(base, typmod, get_typcollation(base)),
+									 base, typmod, att->atttypid, COERCION_IMPLICIT,
+									 COERCE_IMPLICIT_CAST, -1, false);
+}
+
 /* Compute the defaults of columns that are not ours, or that we leave to their default. */
 static void
 FillDefaults(PayStore *store, PayTableId id, OpenTable *open, const void *row, Datum *values, bool *nulls)
@@ -1116,6 +1151,8 @@ FillDefaults(PayStore *store, PayTableId id, OpenTable *open, const void *row, D
 			!((table->column[c].options & DEFAULTED) && FieldIsNone(row, &table->column[c])))
 			continue;
 		expr = (Expr *) build_column_default(open->rel, att->attnum);
+		if (expr == NULL)
+			expr = NullOfDomain(att);
 		if (expr != NULL)
 			values[i] = ExecEvalExpr(ExecInitExpr(expression_planner(expr), NULL),
 									 GetPerTupleExprContext(store->estate), &nulls[i]);

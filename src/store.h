@@ -56,9 +56,10 @@ typedef enum PayAccess
 
 /*
  * In the rows below NULL is: no state, no decision, number zero, a NULL
- * pointer, attempt 0, amount 0, and for a time
+ * pointer, attempt 0, amount 0, and for a time infinity (a payment that is
+ * valid until infinity has no limit either way).
  */
-#define PAY_NO_TIME DT_NOBEGIN
+#define PAY_NO_TIME DT_NOEND
 
 /* What the store remembers of a row that it read or wrote. */
 typedef struct PayRowHead
