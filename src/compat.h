@@ -104,6 +104,19 @@ PayCompatCheckIndexConstraints(ResultRelInfo *ri, TupleTableSlot *slot, EState *
 #endif
 }
 
+/*
+ * Hand compiled CHECK constraints, in the order of rd_att->constr, to whoever
+ * evaluates them.  18 has constraints that are not enforced and generated
+ * columns to expand: there they are left to the executor.
+ */
+static inline void
+PayCompatSetChecks(ResultRelInfo *ri, ExprState **checks)
+{
+#if PG_VERSION_NUM < 180000
+	ri->ri_ConstraintExprs = checks;
+#endif
+}
+
 static inline IndexScanDesc
 PayCompatIndexBeginScan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 {

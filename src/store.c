@@ -33,6 +33,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodes.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "rewrite/rewriteHandler.h"
@@ -285,6 +286,7 @@ typedef struct Catalog
 	Oid			home;			/* schema */
 	Oid			result_type;
 	Oid			guard;			/* the function pay_guard() */
+	uint64		edition;		/* counts how often it was filled */
 	TableMap	table[PAY_TABLES];
 } Catalog;
 
@@ -292,6 +294,22 @@ static Catalog catalog;
 
 /* counts invalidations, so that one that arrives while we look is not lost */
 static uint64 catalog_generation = 0;
+
+/*
+ * A table's CHECK constraints, compiled.  The executor reads them from their
+ * text form for every statement, which costs more than all else that a call
+ * does; so they are kept, until the catalog is filled anew.  Only one call
+ * uses them at a time: a constraint may call a function that calls us.
+ */
+typedef struct CompiledChecks
+{
+	MemoryContext context;
+	uint64		edition;		/* of the catalog */
+	bool		in_use;
+	ExprState **checks;
+} CompiledChecks;
+
+static CompiledChecks compiled[PAY_TABLES];
 
 /* ---- an open store ---- */
 
@@ -301,6 +319,7 @@ typedef struct OpenTable
 	bool		locked_for_writing;
 	TupleTableSlot *read_slot;
 	ResultRelInfo *ri;			/* NULL until written to */
+	CompiledChecks *checks;		/* that this call is using */
 	TupleTableSlot *write_slot;
 	TableMap	map;
 } OpenTable;
@@ -313,6 +332,7 @@ struct PayStore
 	Oid			function;
 	List	   *slots;
 	EState	   *estate;			/* NULL until something is written */
+	MemoryContextCallback release;
 	OpenTable	open[PAY_TABLES];
 };
 
@@ -519,7 +539,7 @@ InvalidateCatalog(Datum arg, Oid relid)
 			catalog.valid = false;
 }
 
-/* A type or function of the extension changed: rare, so look everything up again. */
+/* A function changed, perhaps one of ours or one in a constraint: rare, so look everything up again. */
 static void
 InvalidateCatalogForObject(Datum arg, int cacheid, uint32 hashvalue)
 {
@@ -656,7 +676,7 @@ FillCatalog(Oid home)
 	if (!registered)
 	{
 		CacheRegisterRelcacheCallback(InvalidateCatalog, (Datum) 0);
-		CacheRegisterSyscacheCallback(NAMESPACEOID, InvalidateCatalogForObject, (Datum) 0);
+		CacheRegisterSyscacheCallback(PROCOID, InvalidateCatalogForObject, (Datum) 0);
 		registered = true;
 	}
 	while (!catalog.valid || catalog.home != home)
@@ -674,6 +694,7 @@ FillCatalog(Oid home)
 		catalog.result_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
 											  CStringGetDatum("pay_result"), ObjectIdGetDatum(home));
 		catalog.home = home;
+		catalog.edition++;
 		catalog.valid = (generation == catalog_generation);
 	}
 }
@@ -720,6 +741,18 @@ OpenLocked(PayStore *store, PayTableId id)
 
 /* ---- the store ---- */
 
+/* Give back what a call used; runs when its memory goes, after an error too. */
+static void
+ReleaseChecks(void *arg)
+{
+	PayStore   *store = arg;
+	int			i;
+
+	for (i = 0; i < PAY_TABLES; i++)
+		if (store->open[i].checks != NULL)
+			store->open[i].checks->in_use = false;
+}
+
 PayStore *
 PayStoreOpen(FunctionCallInfo fcinfo, PayAccess access)
 {
@@ -743,6 +776,9 @@ PayStoreOpen(FunctionCallInfo fcinfo, PayAccess access)
 	store->caller = caller;
 	store->function = function;
 	store->home = get_func_namespace(function);
+	store->release.func = ReleaseChecks;
+	store->release.arg = store;
+	MemoryContextRegisterResetCallback(context, &store->release);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	return store;
 }
@@ -1087,6 +1123,38 @@ LeaveOutGuards(ResultRelInfo *ri)
 		ri->ri_TrigDesc = NULL;
 }
 
+/* Let the executor find the table's constraints compiled. */
+static void
+UseCompiledChecks(OpenTable *open, PayTableId id)
+{
+	TupleConstr *constr = open->rel->rd_att->constr;
+	CompiledChecks *kept = &compiled[id];
+
+	if (constr == NULL || constr->num_check == 0 || kept->in_use)
+		return;
+	if (kept->context == NULL || kept->edition != catalog.edition)
+	{
+		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pay_idem constraints",
+													  ALLOCSET_SMALL_SIZES);
+		MemoryContext old = MemoryContextSwitchTo(context);
+		ExprState **checks = palloc(constr->num_check * sizeof(ExprState *));
+		int			i;
+
+		for (i = 0; i < constr->num_check; i++)
+			checks[i] = ExecInitExpr(expression_planner(stringToNode(constr->check[i].ccbin)), NULL);
+		MemoryContextSwitchTo(old);
+		MemoryContextSetParent(context, CacheMemoryContext);
+		if (kept->context != NULL)
+			MemoryContextDelete(kept->context);
+		kept->context = context;
+		kept->checks = checks;
+		kept->edition = catalog.edition;
+	}
+	PayCompatSetChecks(open->ri, kept->checks);
+	kept->in_use = true;
+	open->checks = kept;
+}
+
 /* Make a table ready to be written to. */
 static OpenTable *
 OpenForWriting(PayStore *store, PayTableId id)
@@ -1105,6 +1173,7 @@ OpenForWriting(PayStore *store, PayTableId id)
 		open->ri = makeNode(ResultRelInfo);
 		InitResultRelInfo(open->ri, open->rel, estate->es_range_table_size, NULL, 0);
 		LeaveOutGuards(open->ri);
+		UseCompiledChecks(open, id);
 		estate->es_opened_result_relations = lappend(estate->es_opened_result_relations, open->ri);
 		ExecOpenIndices(open->ri, tables[id].insert_or_find);
 		open->write_slot = ExecInitExtraTupleSlot(estate, RelationGetDescr(open->rel),
