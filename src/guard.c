@@ -24,6 +24,7 @@
 #include "lib/stringinfo.h"
 #include "machine.h"
 #include "record.h"
+#include "review.h"
 #include "store.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -195,6 +196,7 @@ LogAttemptUpdate(PayStore *store, const DirectUpdate *update)
 	PayRecord  *record = palloc0(sizeof(PayRecord));
 	PayNews		news = UpdateNews(update);
 	PayAttempt *attempt;
+	PayDecision decision = PAY_APPLIED;
 	PayState	payment_before;
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -207,12 +209,20 @@ LogAttemptUpdate(PayStore *store, const DirectUpdate *update)
 	payment_before = (PayState) record->payment.state;
 	if (attempt->state != attempt_before)
 	{
+		if ((attempt->state == PAY_PAID || attempt->state == PAY_AUTHORIZED) && !PayRecordWaits(record))
+			decision = PAY_SURPLUS;
 		if (attempt->state == PAY_PAID)
-			PayCollect(record, attempt, attempt->amount_collected, PayRecordWaits(record), now);
+			PayCollect(record, attempt, attempt->amount_collected, decision == PAY_APPLIED, now);
 		else
 			PayRecordRollUp(record, now);
+		news.reported = (PayState) attempt->state;
+		news.amount = attempt->amount_collected;
+		news.currency = news.amount > 0 ? record->payment.currency : NULL;
 	}
-	PaySaveRecord(store, record, attempt, payment_before, attempt_before, &news, PAY_APPLIED);
+	PaySaveRecord(store, record, attempt, payment_before, attempt_before, &news, decision);
+	if (decision == PAY_SURPLUS)
+		PayOpenReview(store, PayDecisionLabel(decision), record, attempt, &news,
+					  PayNumberText(attempt->trade_no), "the order needs no more money");
 }
 
 /* Take last_seq, which BEFORE has set, out of the changed columns; complain if it is not as set. */

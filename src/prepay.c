@@ -629,6 +629,18 @@ pay_query(PG_FUNCTION_ARGS)
 	return Reply(store, &record, verdict.attempt, &request, verdict.decision, verdict.detail);
 }
 
+/* What becomes of a credential; one that died may come again, with a new time to live. */
+static PayDecision
+DecideCredential(const PayRecord *record, const PayAttempt *attempt, const text *credential,
+				 TimestampTz now)
+{
+	if (attempt->state != PAY_PAYING || !PayRecordWaits(record) || PayRecordEnds(record, now))
+		return PAY_STALE;
+	if (PayTextsEqual(attempt->credential, credential) && HasLiveCredential(attempt, now))
+		return PAY_REPLAYED;
+	return PAY_APPLIED;
+}
+
 PG_FUNCTION_INFO_V1(pay_credential);
 Datum
 pay_credential(PG_FUNCTION_ARGS)
@@ -650,19 +662,13 @@ pay_credential(PG_FUNCTION_ARGS)
 		attempt = PayRecordAttempt(&record, number);
 	if (attempt == NULL)
 		PayThrowNotFound(PG_GETARG_TEXT_PP(0));
-	if (PayTextsEqual(attempt->credential, credential) && attempt->state == PAY_PAYING)
+	if (DecideCredential(&record, attempt, credential, now) == PAY_REPLAYED)
 		return Reply(store, &record, attempt, &none, PAY_REPLAYED, NULL);
 
 	if (!PayLockRecord(store, &record))
 		PayThrowNotFound(PG_GETARG_TEXT_PP(0));
 	attempt = PayRecordAttempt(&record, number);
-	if (attempt->state != PAY_PAYING || !PayRecordWaits(&record) || PayRecordEnds(&record, now))
-		decision = PAY_STALE;
-	else if (PayTextsEqual(attempt->credential, credential))
-		decision = PAY_REPLAYED;
-	else
-		decision = PAY_APPLIED;
-
+	decision = DecideCredential(&record, attempt, credential, now);
 	if (decision == PAY_APPLIED)
 	{
 		attempt->credential = credential;

@@ -52,6 +52,13 @@ FindMismatch(const PayRecord *record, const PayAttempt *attempt, const PayChanne
 	if (report->channel != NULL && !PayTextsEqual(report->channel, channel->channel))
 		return psprintf("the attempt went through channel \"%s\", not \"%s\"",
 						text_to_cstring(channel->channel), text_to_cstring(report->channel));
+	if (news->reported == PAY_CAPTURING && news->amount > attempt->amount)
+		return psprintf("%lld cannot be captured of %lld",
+						(long long) news->amount, (long long) attempt->amount);
+	if (news->reported == PAY_CAPTURING && news->currency != NULL &&
+		!PayTextsEqual(news->currency, record->payment.currency))
+		return psprintf("the currency is %s, not %s",
+						text_to_cstring(record->payment.currency), text_to_cstring(news->currency));
 	if (!IsAboutMoney(news->reported))
 		return NULL;
 	if (news->amount != ExpectedAmount(attempt, news->reported))
