@@ -299,3 +299,18 @@ PayReply(PayStore *store, const PayAnswer *answer)
 	PayStoreClose(store);
 	return result;
 }
+
+Datum
+PayReplyAbout(PayStore *store, const PayPayment *payment, const PayAttempt *attempt,
+			  const PayChannel *channel, PayDecision decision, const char *detail)
+{
+	PayAnswer	answer;
+
+	memset(&answer, 0, sizeof(answer));
+	answer.decision = decision;
+	answer.payment = payment;
+	answer.attempt = attempt;
+	answer.channel = channel;
+	answer.detail = detail;
+	return PayReply(store, &answer);
+}

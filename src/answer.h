@@ -86,4 +86,8 @@ typedef struct PayAnswer
 /* Close the store and give the answer as a pay_result datum. */
 extern Datum PayReply(PayStore *store, const PayAnswer *answer);
 
+/* The same for the usual answer: about an attempt, or about the payment where that is NULL. */
+extern Datum PayReplyAbout(PayStore *store, const PayPayment *payment, const PayAttempt *attempt,
+						   const PayChannel *channel, PayDecision decision, const char *detail);
+
 #endif							/* PAY_ANSWER_H */

@@ -42,6 +42,9 @@ static const char *const changeable[PAY_TABLES][MAX_CHANGEABLE] = {
 	"credential", "credential_expires_at", "channel_txn"}
 };
 
+/* Routes below are the install's; where pay_channel's numbering of the user's own begins. */
+#define FIRST_OWN_ROUTE 1000
+
 /* Room for a row of any table of ours. */
 typedef union AnyRow
 {
@@ -262,8 +265,9 @@ GuardAfterUpdate(PayStore *store, PayTableId table, TriggerData *trigger)
 }
 
 /*
- * A route that is there already, with the same names, takes the new row's
- * settings: so a data-only restore works into tables that pay_install() filled.
+ * A route of the install's own range that is inserted again, with the same
+ * number and names, takes the new row's settings: so a data-only restore works
+ * into tables that pay_install() filled.
  */
 static void
 ReplaceChannel(PayStore *store, TriggerData *trigger)
@@ -273,7 +277,7 @@ ReplaceChannel(PayStore *store, TriggerData *trigger)
 
 	PayLoadTuple(store, PAY_CHANNEL_TABLE, trigger->tg_trigtuple,
 				 RelationGetDescr(trigger->tg_relation), &new_row);
-	if (new_row.channel != NULL && new_row.method != NULL &&
+	if (new_row.channel != NULL && new_row.method != NULL && new_row.route < FIRST_OWN_ROUTE &&
 		PayFindChannel(store, new_row.channel, new_row.method, &old_row) &&
 		old_row.route == new_row.route)
 		PayDeleteChannel(store, &old_row);

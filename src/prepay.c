@@ -460,15 +460,8 @@ static Datum
 Reply(PayStore *store, const PayRecord *record, const PayAttempt *attempt, const Request *request,
 	  PayDecision decision, const char *detail)
 {
-	PayAnswer	answer;
-
-	memset(&answer, 0, sizeof(answer));
-	answer.decision = decision;
-	answer.payment = &record->payment;
-	answer.attempt = attempt;
-	answer.channel = ChannelOf(store, attempt, request->channel);
-	answer.detail = detail;
-	return PayReply(store, &answer);
+	return PayReplyAbout(store, &record->payment, attempt, ChannelOf(store, attempt, request->channel),
+						 decision, detail);
 }
 
 static Datum

@@ -34,12 +34,15 @@ IsAboutMoney(PayState state)
 	return state == PAY_PAID || state == PAY_AUTHORIZED;
 }
 
-/* What the channel should collect or authorize. */
+/* What the channel should collect or authorize, or has collected. */
 static int64
 ExpectedAmount(const PayAttempt *attempt, PayState reported)
 {
-	return reported == PAY_PAID && attempt->amount_to_capture > 0 ?
-		attempt->amount_to_capture : attempt->amount;
+	if (reported != PAY_PAID)
+		return attempt->amount;
+	if (attempt->state == PAY_PAID)
+		return attempt->amount_collected;
+	return attempt->amount_to_capture > 0 ? attempt->amount_to_capture : attempt->amount;
 }
 
 /* Does something in the report not fit the attempt?  What; NULL if all fits. */
@@ -149,7 +152,7 @@ ApplyReport(PayRecord *record, PayAttempt *attempt, const PayNews *news, PayDeci
 		attempt->channel_txn = news->channel_txn;
 	if (!changes)
 		return;
-	if (news->reported == PAY_CAPTURING && news->amount > 0)
+	if (news->reported == PAY_CAPTURING)
 		attempt->amount_to_capture = news->amount;
 	if (news->reported == PAY_PAID)
 		PayCollect(record, attempt, news->amount, decision == PAY_APPLIED, now);
@@ -191,22 +194,6 @@ EventNews(const Report *report)
 		news.message_id = NULL;
 	}
 	return news;
-}
-
-/* attempt and channel are NULL for a payment as a whole */
-static Datum
-Reply(PayStore *store, const PayRecord *record, const PayAttempt *attempt, const PayChannel *channel,
-	  PayDecision decision, const char *detail)
-{
-	PayAnswer	answer;
-
-	memset(&answer, 0, sizeof(answer));
-	answer.decision = decision;
-	answer.payment = &record->payment;
-	answer.attempt = attempt;
-	answer.channel = channel;
-	answer.detail = detail;
-	return PayReply(store, &answer);
 }
 
 /* The first answer again. */
@@ -294,7 +281,7 @@ ReportAttempt(PayStore *store, PayRecord *record, PayAttempt *attempt, const Pay
 					  "a known message id came with other content");
 	if (decision == PAY_SURPLUS || decision == PAY_MISMATCH)
 		PayOpenReview(store, PayDecisionLabel(decision), record, attempt, news, report->trade_no, detail);
-	return Reply(store, record, attempt, channel, decision, detail);
+	return PayReplyAbout(store, &record->payment, attempt, channel, decision, detail);
 }
 
 /* ---- a payment as a whole ---- */
@@ -412,7 +399,7 @@ ReportPayment(PayStore *store, PayRecord *record, Report *report)
 	if (report->conflict)
 		PayOpenReview(store, "conflict", record, NULL, &report->news, report->trade_no,
 					  "a known request id came with other content");
-	return Reply(store, record, NULL, NULL, decision, NULL);
+	return PayReplyAbout(store, &record->payment, NULL, NULL, decision, NULL);
 }
 
 /* ---- SQL functions ---- */

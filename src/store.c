@@ -23,6 +23,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -52,6 +53,7 @@
 #define MAX_COLUMNS	24
 #define MAX_INDEXES	3
 #define MAX_KEYS	3
+#define MAX_CONDITIONS	2
 
 /* ---- what our tables look like ---- */
 
@@ -107,11 +109,25 @@ typedef struct Column
 	Size		offset;
 } Column;
 
+/* what an index is for */
+#define LOOKUP		0x00		/* only to find rows */
+#define UNIQUE		0x01		/* at most one row has these keys */
+#define ARBITER		0x02		/* others may insert the same keys at the same instant */
+
+/* A partial index has one or two columns that are, or are not, NULL. */
+typedef struct Condition
+{
+	const char *column;
+	NullTestType test;
+} Condition;
+
 typedef struct Key
 {
-	bool		unique;
+	int			options;
 	int			n;
 	const char *column[MAX_KEYS];
+	int			n_where;
+	Condition	where[MAX_CONDITIONS];
 } Key;
 
 typedef struct Table
@@ -143,8 +159,8 @@ static const Table tables[PAY_TABLES] = {
 			{"method", KIND_TEXT, 0, CHANNEL(method)}
 		},
 		2, {
-			{true, 1, {"route"}},
-			{true, 2, {"channel", "method"}}
+			{UNIQUE, 1, {"route"}},
+			{UNIQUE, 2, {"channel", "method"}}
 		}
 	},
 	[PAY_PAYMENT_TABLE] = {
@@ -169,8 +185,8 @@ static const Table tables[PAY_TABLES] = {
 			{"metadata", KIND_JSONB, NULLABLE | FREE, PAYMENT(metadata)}
 		},
 		2, {
-			{true, 1, {"pay_no"}},
-			{true, 2, {"merchant", "order_no"}}
+			{UNIQUE | ARBITER, 1, {"pay_no"}},
+			{UNIQUE | ARBITER, 2, {"merchant", "order_no"}}
 		}
 	},
 	[PAY_ATTEMPT_TABLE] = {
@@ -192,7 +208,7 @@ static const Table tables[PAY_TABLES] = {
 			{"credential", KIND_TEXT, NULLABLE, ATTEMPT(credential)}
 		},
 		1, {
-			{true, 1, {"trade_no"}}
+			{UNIQUE, 1, {"trade_no"}}
 		}
 	},
 	[PAY_EVENT_TABLE] = {
@@ -220,8 +236,8 @@ static const Table tables[PAY_TABLES] = {
 			{"payload", KIND_JSONB, NULLABLE | FREE, EVENT(payload)}
 		},
 		2, {
-			{true, 2, {"pay_no", "seq"}},
-			{true, 3, {"pay_no", "source", "message_id"}}
+			{UNIQUE, 2, {"pay_no", "seq"}},
+			{UNIQUE, 3, {"pay_no", "source", "message_id"}, 1, {{"message_id", IS_NOT_NULL}}}
 		}
 	},
 	[PAY_REVIEW_TABLE] = {
@@ -251,9 +267,10 @@ static const Table tables[PAY_TABLES] = {
 			{"resolved_session", KIND_TEXT, NULLABLE, REVIEW(resolved_session)}
 		},
 		3, {
-			{true, 1, {"review_id"}},
-			{false, 1, {"pay_no"}},
-			{true, 3, {"source", "trade_no", "message_id"}}
+			{UNIQUE, 1, {"review_id"}},
+			{LOOKUP, 1, {"pay_no"}, 1, {{"resolved_at", IS_NULL}}},
+			{UNIQUE | ARBITER, 3, {"source", "trade_no", "message_id"},
+			2, {{"pay_no", IS_NULL}, {"resolved_at", IS_NULL}}}
 		}
 	}
 };
@@ -576,7 +593,64 @@ TypeOfKind(ColumnKind kind, Oid home)
 						   ObjectIdGetDatum(home));
 }
 
-/* Find the index whose first key columns are these. */
+/* Position of a column of ours in its table's list. */
+static int
+ColumnNamed(const Table *table, const char *name)
+{
+	int			c = 0;
+
+	while (strcmp(table->column[c].name, name) != 0)
+		c++;
+	return c;
+}
+
+/* Is the index partial just as we want it? A user's own partial index would miss rows. */
+static bool
+HasConditions(Relation index, const Table *table, const TableMap *map, const Key *wanted)
+{
+	List	   *clauses = RelationGetIndexPredicate(index);
+	ListCell   *cell;
+	int			met = 0;
+
+	foreach(cell, clauses)
+	{
+		NullTest   *test = lfirst(cell);
+		int			i;
+
+		if (!IsA(test, NullTest) || !IsA(test->arg, Var))
+			return false;
+		for (i = 0; i < wanted->n_where; i++)
+			if (((Var *) test->arg)->varattno ==
+				map->attnum[ColumnNamed(table, wanted->where[i].column)] &&
+				test->nulltesttype == wanted->where[i].test)
+				met++;
+	}
+	return met == wanted->n_where && list_length(clauses) == wanted->n_where;
+}
+
+static bool
+IndexFits(Relation index, const Table *table, const TableMap *map, const Key *wanted)
+{
+	Form_pg_index form = index->rd_index;
+	int			i;
+
+	if (!form->indisvalid || form->indnkeyatts != wanted->n || index->rd_rel->relam != BTREE_AM_OID)
+		return false;
+	if ((wanted->options & UNIQUE) && !(form->indisunique && form->indimmediate))
+		return false;
+	for (i = 0; i < wanted->n; i++)
+	{
+		int			c = ColumnNamed(table, wanted->column[i]);
+
+		if (form->indkey.values[i] != map->attnum[c] ||
+			index->rd_opcintype[i] != kinds[table->column[c].kind].type ||
+			(table->column[c].kind == KIND_TEXT && index->rd_indcollation[i] != C_COLLATION_OID))
+			return false;
+	}
+	return HasConditions(index, table, map, wanted);
+}
+
+/* Find the index that we want among a table's. */
 static Oid
 MapIndex(Relation rel, const Table *table, const TableMap *map, const Key *wanted)
 {
@@ -587,25 +661,12 @@ MapIndex(Relation rel, const Table *table, const TableMap *map, const Key *wante
 	foreach(cell, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
-		Form_pg_index form = index->rd_index;
-		bool		fits = form->indisvalid && form->indnkeyatts == wanted->n &&
-			index->rd_rel->relam == BTREE_AM_OID && (!wanted->unique || form->indisunique);
-		int			i;
 
-		for (i = 0; fits && i < wanted->n; i++)
-		{
-			int			c = 0;
-
-			while (strcmp(table->column[c].name, wanted->column[i]) != 0)
-				c++;
-			fits = form->indkey.values[i] == map->attnum[c];
-		}
-		index_close(index, AccessShareLock);
-		if (fits)
-		{
+		if (IndexFits(index, table, map, wanted))
 			found = lfirst_oid(cell);
+		index_close(index, AccessShareLock);
+		if (OidIsValid(found))
 			break;
-		}
 	}
 	list_free(indexes);
 	return found;
@@ -660,8 +721,8 @@ MapTable(const Table *table, Oid home, TableMap *map)
 		map->index[i] = MapIndex(rel, table, map, &table->index[i]);
 		if (!OidIsValid(map->index[i]))
 			ThrowNotInstalled(table->name,
-							  psprintf("has no %sindex beginning with \"%s\" of %d columns",
-									   table->index[i].unique ? "unique " : "",
+							  psprintf("has no %sindex as pay_install() makes it that begins with \"%s\" and has %d columns",
+									   table->index[i].options & UNIQUE ? "unique " : "",
 									   table->index[i].column[0], table->index[i].n));
 	}
 	table_close(rel, AccessShareLock);
@@ -888,10 +949,8 @@ BeginScan(PayStore *store, PayTableId id, int index, const Datum *keys, int n)
 
 	for (i = 0; i < n; i++)
 	{
-		int			c = 0;
+		int			c = ColumnNamed(table, table->index[index].column[i]);
 
-		while (strcmp(table->column[c].name, table->index[index].column[i]) != 0)
-			c++;
 		ScanKeyEntryInitialize(&scan_keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
 							   rel->rd_indcollation[i], kinds[table->column[c].kind].equals, keys[i]);
 	}
@@ -1014,14 +1073,8 @@ PayListEvents(PayStore *store, PayNumber pay_no)
 List *
 PayListOpenReviews(PayStore *store, PayNumber pay_no)
 {
-	List	   *reviews = FindAll(store, PAY_REVIEW_TABLE, REVIEW_BY_PAYMENT, UUIDPGetDatum(&pay_no));
-	ListCell   *cell;
-
-	/* ours is a partial index, but a user's full one may have been found */
-	foreach(cell, reviews)
-		if (((PayReview *) lfirst(cell))->resolved_at != PAY_NO_TIME)
-			reviews = foreach_delete_current(reviews, cell);
-	return reviews;
+	/* the index has the open ones only */
+	return FindAll(store, PAY_REVIEW_TABLE, REVIEW_BY_PAYMENT, UUIDPGetDatum(&pay_no));
 }
 
 /* ---- locking ---- */
@@ -1335,7 +1388,7 @@ InsertOrFind(PayStore *store, PayTableId id, void *row)
 	int			i;
 
 	for (i = 0; i < tables[id].n_indexes; i++)
-		if (tables[id].index[i].unique)
+		if (tables[id].index[i].options & ARBITER)
 			arbiters = lappend_oid(arbiters, open->map.index[i]);
 
 	FormNewRow(store, id, open, row);
