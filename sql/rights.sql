@@ -18,6 +18,7 @@ DECLARE
 		"ops": ["pay_channel", "pay_payment", "pay_attempt", "pay_event", "pay_review"],
 		"auditor": ["pay_channel", "pay_payment", "pay_attempt", "pay_event", "pay_review", "pay_grantee"]}';
 	name text;
+	installed boolean;
 BEGIN
 	IF role IS NULL OR kind IS NULL OR NOT functions_of_kind ? kind THEN
 		RAISE EXCEPTION 'no such kind of role: %', coalesce(quote_literal(kind), 'NULL')
@@ -34,10 +35,11 @@ BEGIN
 	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 	WHERE e.extname = 'pay_idem';
 
-	IF to_regclass(format('%I.pay_grantee', home)) IS NULL THEN
+	EXECUTE format('SELECT %I.pay_trusts(%L)', home, to_regclass(format('%I.pay_grantee', home))) INTO installed;
+	IF installed IS NOT TRUE THEN
 		RAISE EXCEPTION 'pay_idem is not installed in this database'
 			USING ERRCODE = 'PY503',
-				DETAIL = 'Table "pay_grantee" does not exist.',
+				DETAIL = 'Table "pay_grantee" does not exist, or is not one that pay_install() made.',
 				HINT = 'SELECT pay_install(); creates the tables, or brings them up to date.';
 	END IF;
 	EXECUTE format('INSERT INTO %1$I.pay_grantee (role, kind) SELECT $1::name, $2
@@ -73,6 +75,7 @@ COMMENT ON FUNCTION pay_grant(text, text) IS
 -- numbers and states.
 REVOKE ALL ON FUNCTION
 	pay_install(),
+	pay_trusts(regclass),
 	pay_grant(text, text),
 	pay_create(text, bigint, text, text, text, boolean, interval, jsonb),
 	pay_prepay(text, bigint, text, text, text, text, text, text, boolean, interval, text, boolean, text[], jsonb),

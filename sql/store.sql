@@ -7,6 +7,20 @@ CREATE FUNCTION pay_number_matches(number uuid, pay_no uuid, attempt integer, ro
 COMMENT ON FUNCTION pay_number_matches(uuid, uuid, integer, integer) IS
 	'is this the number of that attempt, by that route, of the payment pay_no? Attempt 0 and route 0: the payment''s own. For the CHECKs of our tables';
 
+CREATE FUNCTION pay_trusts(relation regclass) RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT c.relkind = 'r' AND c.relpersistence = 'p' AND NOT c.relispartition
+		AND EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid
+			AND t.tgfoid = to_regprocedure(format('%I.pay_guard()', n.nspname)))
+		AND has_function_privilege(c.relowner, to_regprocedure(format('%I.pay_install()', n.nspname)), 'EXECUTE')
+	FROM pg_class c, pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+	WHERE c.oid = relation AND e.extname = 'pay_idem'
+$$;
+COMMENT ON FUNCTION pay_trusts(regclass) IS
+	'is this a table that pay_install() made? A plain one, guarded, of an owner who may call pay_install(); anybody else''s triggers would run with the rights of whoever pays';
+
 -- Our own objects are named by their schema here, and nothing else is looked
 -- up in it: whoever may create functions or operators there gains nothing.
 CREATE FUNCTION pay_install() RETURNS void
@@ -18,30 +32,25 @@ DECLARE
 	old_owner regrole;
 	item record;
 	relation regclass;
-	created boolean := false;
+	found regclass[] := '{}';
 BEGIN
 	SELECT n.nspname INTO STRICT home
 	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 	WHERE e.extname = 'pay_idem';
 
-	-- Tables of these names that another role put here are refused, not
-	-- adopted: their triggers would run with the rights of whoever pays.
-	FOR item IN
-		SELECT c.oid::regclass AS relation, c.relowner::regrole AS owner,
-			c.relkind = 'r' AND c.relpersistence = 'p' AND NOT c.relispartition
-			AND EXISTS (SELECT FROM pg_trigger t
-				WHERE t.tgrelid = c.oid AND t.tgfoid = to_regprocedure(format('%I.pay_guard()', home)))
-			AND has_function_privilege(c.relowner, to_regprocedure(format('%I.pay_install()', home)), 'EXECUTE') AS ours
+	-- Tables of these names that another role put here are refused, not adopted.
+	FOR item IN EXECUTE format(
+		'SELECT c.oid::regclass AS relation, c.relowner::regrole AS owner, %1$I.pay_trusts(c.oid) AS ours
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE n.nspname = home
-			AND c.relname IN ('pay_channel', 'pay_payment', 'pay_attempt', 'pay_event', 'pay_review', 'pay_grantee')
-		ORDER BY c.relname = 'pay_payment', c.relname
+		WHERE n.nspname = %1$L AND c.relname IN
+			(''pay_channel'', ''pay_payment'', ''pay_attempt'', ''pay_event'', ''pay_review'', ''pay_grantee'')
+		ORDER BY c.relname = ''pay_payment'', c.relname', home)
 	LOOP
 		IF NOT item.ours THEN
 			RAISE EXCEPTION 'relation % is in the way', item.relation
 				USING ERRCODE = 'PY409',
-					DETAIL = format('It belongs to %s and was not made by pay_install().', item.owner),
-					HINT = 'Rename or drop it, then call pay_install() again.';
+					DETAIL = format('It belongs to %s and is not a table that pay_install() made for somebody who may call it.', item.owner),
+					HINT = 'If it is pay_idem''s own table, GRANT EXECUTE ON FUNCTION pay_install() to its owner; else rename or drop it. Then call pay_install() again.';
 		END IF;
 		IF NOT pg_has_role(item.owner, 'USAGE') THEN
 			RAISE EXCEPTION 'must be owner of table %', item.relation
@@ -49,6 +58,7 @@ BEGIN
 					DETAIL = format('It belongs to %s.', item.owner);
 		END IF;
 		old_owner := item.owner;
+		found := found || item.relation;
 	END LOOP;
 
 	FOR item IN SELECT * FROM (VALUES
@@ -180,7 +190,8 @@ BEGIN
 		)$ddl$)
 	) AS t (name, ddl)
 	LOOP
-		CONTINUE WHEN to_regclass(format('%I.%I', home, item.name)) IS NOT NULL;
+		-- what came since we looked makes CREATE TABLE fail
+		CONTINUE WHEN to_regclass(format('%I.%I', home, item.name)) = ANY (found);
 		EXECUTE format('CREATE TABLE %1$I.%2$I ' || item.ddl, home, item.name);
 		relation := format('%I.%I', home, item.name);
 		IF EXISTS (SELECT FROM pg_depend
@@ -190,14 +201,19 @@ BEGIN
 					DETAIL = 'The tables would become members of that extension and go with it.',
 					HINT = 'Call pay_install() after CREATE EXTENSION.';
 		END IF;
-		created := true;
 	END LOOP;
 
-	IF created THEN
-		EXECUTE format('CREATE UNIQUE INDEX IF NOT EXISTS pay_event_message_idx ON %I.pay_event (pay_no, source, message_id) WHERE message_id IS NOT NULL', home);
-		EXECUTE format('CREATE INDEX IF NOT EXISTS pay_review_open_idx ON %I.pay_review (pay_no) WHERE resolved_at IS NULL', home);
-		EXECUTE format('CREATE UNIQUE INDEX IF NOT EXISTS pay_review_unmatched_idx ON %I.pay_review (source, trade_no, message_id) NULLS NOT DISTINCT WHERE pay_no IS NULL AND resolved_at IS NULL', home);
-	END IF;
+	FOR item IN SELECT * FROM (VALUES
+		('pay_event', 'pay_event_message_idx', 'UNIQUE', '(pay_no, source, message_id) WHERE message_id IS NOT NULL'),
+		('pay_review', 'pay_review_open_idx', '', '(pay_no) WHERE resolved_at IS NULL'),
+		('pay_review', 'pay_review_unmatched_idx', 'UNIQUE',
+			'(source, trade_no, message_id) NULLS NOT DISTINCT WHERE pay_no IS NULL AND resolved_at IS NULL')
+	) AS t (relation, name, uniqueness, definition)
+	LOOP
+		CONTINUE WHEN EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+			WHERE i.indrelid = to_regclass(format('%I.%I', home, item.relation)) AND c.relname = item.name);
+		EXECUTE format('CREATE %s INDEX %I ON %I.%I %s', item.uniqueness, item.name, home, item.relation, item.definition);
+	END LOOP;
 
 	FOR item IN SELECT * FROM (VALUES
 		('pay_channel', 'pay_guard_before', 'BEFORE INSERT OR UPDATE OR DELETE', 'ROW'),

@@ -170,7 +170,8 @@ PayRollUp(PayState current, const PayState *attempts, int n, bool won, bool ends
 	{
 		if (shows == current || PayPaymentCan(current, shows))
 			return shows;
-		return PAY_UNKNOWN;
+		/* only after a direct UPDATE may even that be no step: then it stays */
+		return PayPaymentCan(current, PAY_UNKNOWN) ? PAY_UNKNOWN : current;
 	}
 
 	/* nothing is open: it ends if it was to end, else it can be paid again */

@@ -414,7 +414,11 @@ MakePayment(PayStore *store, const Request *request, PayRecord *record)
 	if (!PayInsertPayment(store, payment))
 		return false;
 	if (attempt != NULL)
+	{
+		/* the payment may have waited for somebody who made it and rolled back */
+		attempt->opened_at = attempt->handed_out_at = GetCurrentTimestamp();
 		PayInsertAttempt(store, attempt);
+	}
 	news = PrepayNews(attempt ? "prepay" : "create", request, NULL);
 	PaySaveEvent(store, record, attempt, attempt ? PAY_CREATED : PAY_NO_STATE, PAY_NO_STATE,
 				 &news, attempt ? PAY_PROCEED : PAY_APPLIED);

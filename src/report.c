@@ -48,13 +48,11 @@ ExpectedAmount(const PayAttempt *attempt, PayState reported)
 /* Does something in the report not fit the attempt?  What; NULL if all fits. */
 static const char *
 FindMismatch(const PayRecord *record, const PayAttempt *attempt, const PayChannel *channel,
-			 const Report *report)
+			 const text *reporting_channel, const PayNews *news)
 {
-	const PayNews *news = &report->news;
-
-	if (report->channel != NULL && !PayTextsEqual(report->channel, channel->channel))
+	if (reporting_channel != NULL && !PayTextsEqual(reporting_channel, channel->channel))
 		return psprintf("the attempt went through channel \"%s\", not \"%s\"",
-						text_to_cstring(channel->channel), text_to_cstring(report->channel));
+						text_to_cstring(channel->channel), text_to_cstring(reporting_channel));
 	if (news->reported == PAY_CAPTURING && news->amount > attempt->amount)
 		return psprintf("%lld cannot be captured of %lld",
 						(long long) news->amount, (long long) attempt->amount);
@@ -77,15 +75,15 @@ FindMismatch(const PayRecord *record, const PayAttempt *attempt, const PayChanne
 	return NULL;
 }
 
-/* The one rule: what does this report do? */
+/* The one rule: what does this report do?  reporting_channel is NULL for the caller's own step. */
 static PayDecision
 DecideReport(const PayRecord *record, const PayAttempt *attempt, const PayChannel *channel,
-			 const Report *report, const char **detail)
+			 const text *reporting_channel, const PayNews *news, const char **detail)
 {
-	PayState	reported = report->news.reported;
+	PayState	reported = news->reported;
 	PayState	state = (PayState) attempt->state;
 
-	*detail = FindMismatch(record, attempt, channel, report);
+	*detail = FindMismatch(record, attempt, channel, reporting_channel, news);
 	if (*detail != NULL)
 		return PAY_MISMATCH;
 	if (state == reported)
@@ -164,28 +162,30 @@ ApplyReport(PayRecord *record, PayAttempt *attempt, const PayNews *news, PayDeci
 
 /*
  * Was this message handled before?  A known id with the same content is; with
- * other content it is news without an id.
+ * other content it is news without an id.  What the caller's own step leaves
+ * out (amount, currency, which attempt of the payment) fits anything.
  */
 static bool
-FindHandled(PayStore *store, const PayRecord *record, int attempt, Report *report, PayEvent *event)
+FindHandled(PayStore *store, const PayRecord *record, Report *report, PayEvent *event)
 {
-	PayNews    *news = &report->news;
+	const PayNews *news = &report->news;
+	bool		own = report->channel == NULL;
+	int			attempt = PayNumberAttempt(report->number);
 
 	if (news->message_id == NULL ||
 		!PayFindMessage(store, record->payment.pay_no, news->source, news->message_id, event))
 		return false;
-	if (event->attempt == attempt && event->reported == (uint8) news->reported &&
-		event->amount == news->amount && PayTextsEqual(event->currency, news->currency))
-		return true;
-	report->conflict = true;
-	return false;
+	report->conflict = event->reported != (uint8) news->reported ||
+		(event->attempt != attempt && attempt > 0) ||
+		(event->amount != news->amount && !(own && news->amount == 0)) ||
+		(!PayTextsEqual(event->currency, news->currency) && !(own && news->currency == NULL));
+	return !report->conflict;
 }
 
 /* What the event says: news whose id belongs to other content goes without the id. */
 static PayNews
-EventNews(const Report *report)
+EventNews(const Report *report, PayNews news)
 {
-	PayNews		news = report->news;
 
 	if (report->conflict)
 	{
@@ -196,22 +196,44 @@ EventNews(const Report *report)
 	return news;
 }
 
+static void
+FindChannelOf(PayStore *store, const PayAttempt *attempt, PayChannel *channel)
+{
+	if (!PayFindRoute(store, attempt->route, channel))
+		PayThrowNoRoute(attempt);
+}
+
 /* The first answer again. */
 static Datum
-ReplyReplayed(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
-			  const PayChannel *channel, const PayEvent *event)
+ReplyReplayed(PayStore *store, const PayRecord *record, const PayEvent *event)
 {
 	PayAnswer	answer;
+	PayChannel	channel;
 
 	memset(&answer, 0, sizeof(answer));
 	answer.decision = PAY_REPLAYED;
 	answer.payment = &record->payment;
-	answer.attempt = attempt;
-	answer.channel = channel;
 	answer.payment_state = (PayState) event->payment_after;
-	answer.attempt_state = (PayState) event->attempt_after;
+	if (event->attempt > 0 && event->attempt <= record->payment.routes.n)
+	{
+		answer.attempt = record->attempt[event->attempt - 1];
+		answer.attempt_state = (PayState) event->attempt_after;
+		FindChannelOf(store, answer.attempt, &channel);
+		answer.channel = &channel;
+	}
 	answer.detail = psprintf("handled before: %s", PayDecisionLabel((PayDecision) event->decision));
 	return PayReply(store, &answer);
+}
+
+static void
+CheckChannelIsKnown(PayStore *store, text *channel)
+{
+	if (!PayChannelExists(store, channel))
+		ereport(ERROR,
+				(errcode(PAY_ERR_BAD_ARGUMENT),
+				 errmsg("unknown channel: \"%s\"", text_to_cstring(channel)),
+				 errdetail("There is no such channel in pay_channel."),
+				 errhint("INSERT INTO pay_channel (channel, method) adds one.")));
 }
 
 /* Keep a report that fits nothing, once, and say so. */
@@ -220,6 +242,7 @@ ReplyUnmatched(PayStore *store, const Report *report)
 {
 	PayAnswer	answer;
 
+	CheckChannelIsKnown(store, report->channel);
 	PayOpenReview(store, "unmatched", NULL, NULL, &report->news, report->trade_no,
 				  "there is no such attempt");
 	memset(&answer, 0, sizeof(answer));
@@ -230,61 +253,6 @@ ReplyUnmatched(PayStore *store, const Report *report)
 }
 
 /* ---- one attempt ---- */
-
-/* A transition may leave amount and currency out: then it means the attempt's own. */
-static void
-FillOwnAmount(const PayRecord *record, const PayAttempt *attempt, PayNews *news)
-{
-	if (!IsAboutMoney(news->reported))
-		return;
-	if (news->amount == 0)
-		news->amount = ExpectedAmount(attempt, news->reported);
-	if (news->currency == NULL)
-		news->currency = record->payment.currency;
-}
-
-static Datum
-ReportAttempt(PayStore *store, PayRecord *record, PayAttempt *attempt, const PayChannel *channel,
-			  Report *report)
-{
-	PayNews    *news = &report->news;
-	int			number = attempt->attempt;
-	PayNews		event_news;
-	PayEvent	handled;
-	PayDecision decision;
-	PayState	payment_before;
-	PayState	attempt_before;
-	const char *detail;
-
-	if (report->channel == NULL)
-		FillOwnAmount(record, attempt, news);
-	if (FindHandled(store, record, number, report, &handled))
-		return ReplyReplayed(store, record, attempt, channel, &handled);
-
-	if (!PayLockRecord(store, record))
-		PayThrowNotFound(report->trade_no);
-	attempt = record->attempt[number - 1];
-	if (FindHandled(store, record, number, report, &handled))
-		return ReplyReplayed(store, record, attempt, channel, &handled);
-	if (report->channel == NULL)
-		CheckOwnStep(record, attempt, news);
-
-	payment_before = (PayState) record->payment.state;
-	attempt_before = (PayState) attempt->state;
-	decision = DecideReport(record, attempt, channel, report, &detail);
-	ApplyReport(record, attempt, news, decision, GetCurrentTimestamp());
-	event_news = EventNews(report);
-	PaySaveRecord(store, record, attempt, payment_before, attempt_before, &event_news, decision);
-
-	if (report->conflict)
-		PayOpenReview(store, "conflict", record, attempt, news, report->trade_no,
-					  "a known message id came with other content");
-	if (decision == PAY_SURPLUS || decision == PAY_MISMATCH)
-		PayOpenReview(store, PayDecisionLabel(decision), record, attempt, news, report->trade_no, detail);
-	return PayReplyAbout(store, &record->payment, attempt, channel, decision, detail);
-}
-
-/* ---- a payment as a whole ---- */
 
 static void
 ThrowIllegalPaymentStep(const PayRecord *record, PayState to)
@@ -316,6 +284,86 @@ OnlyAttempt(const PayRecord *record)
 		return only;
 	return open == 0 && record->payment.routes.n == 1 ? record->attempt[0] : NULL;
 }
+
+/* The attempt that a report is about; the payment's number means its only one. */
+static PayAttempt *
+MeantAttempt(const PayRecord *record, const Report *report)
+{
+	PayAttempt *attempt = PayNumberAttempt(report->number) > 0 ?
+		PayRecordAttempt(record, report->number) : OnlyAttempt(record);
+
+	if (attempt == NULL && record->payment.routes.n == 0)
+		ThrowIllegalPaymentStep(record, report->news.reported);
+	if (attempt == NULL)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("payment of order \"%s\" has several attempts that this could be about",
+						text_to_cstring(record->payment.order_no)),
+				 errdetail("It has had %d attempts.", record->payment.routes.n),
+				 errhint("Name the attempt by its own trade_no.")));
+	return attempt;
+}
+
+/* What is reported; an own step that leaves amount and currency out means the attempt's. */
+static PayNews
+MeantNews(const PayRecord *record, const PayAttempt *attempt, const Report *report)
+{
+	PayNews		news = report->news;
+
+	if (report->channel == NULL && IsAboutMoney(news.reported))
+	{
+		if (news.amount == 0)
+			news.amount = ExpectedAmount(attempt, news.reported);
+		if (news.currency == NULL)
+			news.currency = record->payment.currency;
+	}
+	return news;
+}
+
+static Datum
+ReportAttempt(PayStore *store, PayRecord *record, Report *report)
+{
+	PayAttempt *attempt;
+	PayChannel	channel;
+	PayNews		news;
+	PayNews		event_news;
+	PayEvent	handled;
+	PayDecision decision;
+	PayState	payment_before;
+	PayState	attempt_before;
+	const char *detail;
+
+	if (FindHandled(store, record, report, &handled))
+		return ReplyReplayed(store, record, &handled);
+	if (!PayLockRecord(store, record))
+		PayThrowNotFound(report->trade_no);
+	if (FindHandled(store, record, report, &handled))
+		return ReplyReplayed(store, record, &handled);
+
+	attempt = MeantAttempt(record, report);
+	news = MeantNews(record, attempt, report);
+	FindChannelOf(store, attempt, &channel);
+	if (report->channel != NULL && !PayTextsEqual(report->channel, channel.channel))
+		CheckChannelIsKnown(store, report->channel);
+	if (report->channel == NULL)
+		CheckOwnStep(record, attempt, &news);
+
+	payment_before = (PayState) record->payment.state;
+	attempt_before = (PayState) attempt->state;
+	decision = DecideReport(record, attempt, &channel, report->channel, &news, &detail);
+	ApplyReport(record, attempt, &news, decision, GetCurrentTimestamp());
+	event_news = EventNews(report, news);
+	PaySaveRecord(store, record, attempt, payment_before, attempt_before, &event_news, decision);
+
+	if (report->conflict)
+		PayOpenReview(store, "conflict", record, attempt, &news, report->trade_no,
+					  "a known message id came with other content");
+	if (decision == PAY_SURPLUS || decision == PAY_MISMATCH)
+		PayOpenReview(store, PayDecisionLabel(decision), record, attempt, &news, report->trade_no, detail);
+	return PayReplyAbout(store, &record->payment, attempt, &channel, decision, detail);
+}
+
+/* ---- a payment as a whole ---- */
 
 /* May the payment and all its open attempts take this step?  Else PY409. */
 static void
@@ -373,14 +421,14 @@ ReportPayment(PayStore *store, PayRecord *record, Report *report)
 	PayNews		event_news;
 	PayState	before;
 
-	if (FindHandled(store, record, 0, report, &handled))
-		return ReplyReplayed(store, record, NULL, NULL, &handled);
+	if (FindHandled(store, record, report, &handled))
+		return ReplyReplayed(store, record, &handled);
 	if (!PayLockRecord(store, record))
 		PayThrowNotFound(report->trade_no);
-	if (FindHandled(store, record, 0, report, &handled))
-		return ReplyReplayed(store, record, NULL, NULL, &handled);
+	if (FindHandled(store, record, report, &handled))
+		return ReplyReplayed(store, record, &handled);
 
-	event_news = EventNews(report);
+	event_news = EventNews(report, report->news);
 	if (record->payment.state == to &&
 		(!EndsPayment(to) || record->payment.end_requested || !PayRecordWaits(record)))
 		decision = PAY_UNCHANGED;
@@ -404,13 +452,6 @@ ReportPayment(PayStore *store, PayRecord *record, Report *report)
 
 /* ---- SQL functions ---- */
 
-static void
-FindChannelOf(PayStore *store, const PayAttempt *attempt, PayChannel *channel)
-{
-	if (!PayFindRoute(store, attempt->route, channel))
-		PayThrowNoRoute(attempt);
-}
-
 PG_FUNCTION_INFO_V1(pay_callback);
 Datum
 pay_callback(PG_FUNCTION_ARGS)
@@ -420,7 +461,6 @@ pay_callback(PG_FUNCTION_ARGS)
 	PayStore   *store;
 	PayRecord	record;
 	PayAttempt *attempt = NULL;
-	PayChannel	channel;
 
 	memset(&report, 0, sizeof(report));
 	report.channel = PayKeyArgument(fcinfo, 0, "channel", PAY_REQUIRED);
@@ -440,18 +480,9 @@ pay_callback(PG_FUNCTION_ARGS)
 	if (PayParseNumber(report.trade_no, &report.number) &&
 		PayFindRecord(store, PayPaymentNumber(report.number), &record))
 		attempt = PayRecordAttempt(&record, report.number);
-	if (attempt != NULL)
-		FindChannelOf(store, attempt, &channel);
-	if ((attempt == NULL || !PayTextsEqual(report.channel, channel.channel)) &&
-		!PayChannelExists(store, report.channel))
-		ereport(ERROR,
-				(errcode(PAY_ERR_BAD_ARGUMENT),
-				 errmsg("unknown channel: \"%s\"", text_to_cstring(report.channel)),
-				 errdetail("There is no such channel in pay_channel."),
-				 errhint("INSERT INTO pay_channel (channel, method) adds one.")));
 	if (attempt == NULL)
 		return ReplyUnmatched(store, &report);
-	return ReportAttempt(store, &record, attempt, &channel, &report);
+	return ReportAttempt(store, &record, &report);
 }
 
 PG_FUNCTION_INFO_V1(pay_transition);
@@ -462,8 +493,6 @@ pay_transition(PG_FUNCTION_ARGS)
 	PayNews    *news = &report.news;
 	PayStore   *store;
 	PayRecord	record;
-	PayAttempt *attempt;
-	PayChannel	channel;
 
 	memset(&report, 0, sizeof(report));
 	report.number = PayNumberArgument(fcinfo, 0);
@@ -487,22 +516,8 @@ pay_transition(PG_FUNCTION_ARGS)
 	if (!PayFindRecord(store, PayPaymentNumber(report.number), &record) ||
 		!PayNumberFits(&record.payment, report.number))
 		PayThrowNotFound(report.trade_no);
-	attempt = PayRecordAttempt(&record, report.number);
-	if (attempt == NULL && (IsAboutMoney(news->reported) || news->reported == PAY_CAPTURING))
-	{
-		attempt = OnlyAttempt(&record);
-		if (attempt == NULL && record.payment.routes.n > 1)
-			ereport(ERROR,
-					(errcode(PAY_ERR_NOT_ALLOWED),
-					 errmsg("payment of order \"%s\" has several attempts that this could be about",
-							text_to_cstring(record.payment.order_no)),
-					 errdetail("It has had %d attempts.", record.payment.routes.n),
-					 errhint("Name the attempt by its own trade_no.")));
-		if (attempt == NULL)
-			ThrowIllegalPaymentStep(&record, news->reported);
-	}
-	if (attempt == NULL)
+	if (PayNumberAttempt(report.number) == 0 && !IsAboutMoney(news->reported) &&
+		news->reported != PAY_CAPTURING)
 		return ReportPayment(store, &record, &report);
-	FindChannelOf(store, attempt, &channel);
-	return ReportAttempt(store, &record, attempt, &channel, &report);
+	return ReportAttempt(store, &record, &report);
 }

@@ -39,6 +39,7 @@
 #include "parser/parse_coerce.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
+#include "storage/sinval.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -309,9 +310,6 @@ typedef struct Catalog
 
 static Catalog catalog;
 
-/* counts invalidations, so that one that arrives while we look is not lost */
-static uint64 catalog_generation = 0;
-
 /*
  * A table's CHECK constraints, compiled.  The executor reads them from their
  * text form for every statement, which costs more than all else that a call
@@ -548,7 +546,6 @@ InvalidateCatalog(Datum arg, Oid relid)
 {
 	int			i;
 
-	catalog_generation++;
 	if (relid == InvalidOid)
 		catalog.valid = false;
 	for (i = 0; i < PAY_TABLES; i++)
@@ -560,8 +557,20 @@ InvalidateCatalog(Datum arg, Oid relid)
 static void
 InvalidateCatalogForObject(Datum arg, int cacheid, uint32 hashvalue)
 {
-	catalog_generation++;
 	catalog.valid = false;
+}
+
+/* Somebody put it there, or it was given to somebody else. */
+static void
+ThrowNotOurs(Relation rel)
+{
+	char	   *owner = GetUserNameFromId(rel->rd_rel->relowner, true);
+
+	ereport(ERROR,
+			(errcode(PAY_ERR_NOT_INSTALLED),
+			 errmsg("pay_idem does not trust table \"%s\"", RelationGetRelationName(rel)),
+			 errdetail("It belongs to \"%s\", who may not call pay_install().", owner ? owner : "nobody"),
+			 errhint("If it is pay_idem's own table, GRANT EXECUTE ON FUNCTION pay_install() to its owner; else drop it.")));
 }
 
 static void
@@ -690,7 +699,7 @@ MapTable(const Table *table, Oid home, TableMap *map)
 	if (rel->rd_rel->relkind != RELKIND_RELATION)
 		ThrowNotInstalled(table->name, "is not an ordinary table");
 	if (!OidIsValid(installer) || !PayCompatMayExecute(installer, rel->rd_rel->relowner))
-		ThrowNotInstalled(table->name, "was not made by pay_install()");
+		ThrowNotOurs(rel);
 
 	map->relid = relid;
 	map->has_defaults = false;
@@ -742,13 +751,13 @@ FillCatalog(Oid home)
 	}
 	while (!catalog.valid || catalog.home != home)
 	{
-		uint64		generation;
+		uint64		messages;
 		int			i;
 
 		CHECK_FOR_INTERRUPTS();
 		AcceptInvalidationMessages();
 		catalog.valid = false;
-		generation = catalog_generation;
+		messages = SharedInvalidMessageCounter;
 		for (i = 0; i < PAY_TABLES; i++)
 			MapTable(&tables[i], home, &catalog.table[i]);
 		catalog.guard = FunctionWithoutArguments("pay_guard", home);
@@ -756,7 +765,8 @@ FillCatalog(Oid home)
 											  CStringGetDatum("pay_result"), ObjectIdGetDatum(home));
 		catalog.home = home;
 		catalog.edition++;
-		catalog.valid = (generation == catalog_generation);
+		/* as name look-ups do: somebody's DDL while we looked makes us look again */
+		catalog.valid = (messages == SharedInvalidMessageCounter);
 	}
 }
 
@@ -767,12 +777,12 @@ Open(PayStore *store, PayTableId id)
 
 	while (open->rel == NULL)
 	{
-		uint64		generation;
+		uint64		messages;
 
 		FillCatalog(store->home);
-		generation = catalog_generation;
+		messages = SharedInvalidMessageCounter;
 		open->rel = try_relation_open(catalog.table[id].relid, AccessShareLock);
-		if (open->rel != NULL && generation != catalog_generation && !catalog.valid)
+		if (open->rel != NULL && messages != SharedInvalidMessageCounter && !catalog.valid)
 		{
 			/* changed before we had the lock: what we know of it may be old */
 			table_close(open->rel, AccessShareLock);
