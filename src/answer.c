@@ -148,7 +148,7 @@ TimestampTz
 PayDeadlineArgument(FunctionCallInfo fcinfo, int n, const char *name, TimestampTz now,
 					PayPresence presence)
 {
-	TimestampTz deadline = PAY_NO_TIME;
+	TimestampTz deadline = now;
 	Interval   *span;
 
 	if (PG_ARGISNULL(n))

@@ -34,6 +34,14 @@ IsAboutMoney(PayState state)
 	return state == PAY_PAID || state == PAY_AUTHORIZED;
 }
 
+/* Is it a step of the payment and all its attempts?  Money and its capture are one attempt's. */
+static bool
+IsAboutPayment(const Report *report)
+{
+	return PayNumberAttempt(report->number) == 0 && !IsAboutMoney(report->news.reported) &&
+		report->news.reported != PAY_CAPTURING;
+}
+
 /* What the channel should collect or authorize, or has collected. */
 static int64
 ExpectedAmount(const PayAttempt *attempt, PayState reported)
@@ -176,7 +184,7 @@ FindHandled(PayStore *store, const PayRecord *record, Report *report, PayEvent *
 		!PayFindMessage(store, record->payment.pay_no, news->source, news->message_id, event))
 		return false;
 	report->conflict = event->reported != (uint8) news->reported ||
-		(event->attempt != attempt && attempt > 0) ||
+		(event->attempt != attempt && (attempt > 0 || IsAboutPayment(report))) ||
 		(event->amount != news->amount && !(own && news->amount == 0)) ||
 		(!PayTextsEqual(event->currency, news->currency) && !(own && news->currency == NULL));
 	return !report->conflict;
@@ -266,7 +274,7 @@ ThrowIllegalPaymentStep(const PayRecord *record, PayState to)
 			 errdetail("Legal steps from %s: %s.", PayStateLabel(state), PayPaymentStepsFrom(state))));
 }
 
-/* The only attempt that is not over, or else the only one there is. */
+/* The winner, or the only attempt that is not over, or the only one there is. */
 static PayAttempt *
 OnlyAttempt(const PayRecord *record)
 {
@@ -274,6 +282,8 @@ OnlyAttempt(const PayRecord *record)
 	int			open = 0;
 	int			i;
 
+	if (record->payment.winner > 0)
+		return record->attempt[record->payment.winner - 1];
 	for (i = 0; i < record->payment.routes.n; i++)
 		if (PayAttemptIsOpen((PayState) record->attempt[i]->state))
 		{
@@ -516,8 +526,7 @@ pay_transition(PG_FUNCTION_ARGS)
 	if (!PayFindRecord(store, PayPaymentNumber(report.number), &record) ||
 		!PayNumberFits(&record.payment, report.number))
 		PayThrowNotFound(report.trade_no);
-	if (PayNumberAttempt(report.number) == 0 && !IsAboutMoney(news->reported) &&
-		news->reported != PAY_CAPTURING)
+	if (IsAboutPayment(&report))
 		return ReportPayment(store, &record, &report);
 	return ReportAttempt(store, &record, &report);
 }

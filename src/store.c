@@ -34,7 +34,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "nodes/nodes.h"
+#include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "rewrite/rewriteHandler.h"
@@ -321,7 +321,7 @@ typedef struct CompiledChecks
 	MemoryContext context;
 	uint64		edition;		/* of the catalog */
 	bool		in_use;
-	ExprState **checks;
+	ExprState **checks;			/* NULL: leave them to the executor */
 } CompiledChecks;
 
 static CompiledChecks compiled[PAY_TABLES];
@@ -1186,6 +1186,37 @@ LeaveOutGuards(ResultRelInfo *ri)
 		ri->ri_TrigDesc = NULL;
 }
 
+/*
+ * Does an expression have parts whose compiled form remembers memory of one
+ * statement, as a whole row does?  Those that we know are safe are listed.
+ */
+static bool
+IsOfOneStatement(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	switch (nodeTag(node))
+	{
+		case T_Var:
+			return ((Var *) node)->varattno <= 0;
+		case T_List:
+		case T_Const:
+		case T_FuncExpr:
+		case T_OpExpr:
+		case T_ScalarArrayOpExpr:
+		case T_BoolExpr:
+		case T_NullTest:
+		case T_CaseExpr:
+		case T_CaseWhen:
+		case T_CaseTestExpr:
+		case T_RelabelType:
+		case T_CoerceViaIO:
+			return expression_tree_walker(node, IsOfOneStatement, context);
+		default:
+			return true;
+	}
+}
+
 /* Let the executor find the table's constraints compiled. */
 static void
 UseCompiledChecks(OpenTable *open, PayTableId id)
@@ -1203,8 +1234,15 @@ UseCompiledChecks(OpenTable *open, PayTableId id)
 		ExprState **checks = palloc(constr->num_check * sizeof(ExprState *));
 		int			i;
 
-		for (i = 0; i < constr->num_check; i++)
-			checks[i] = ExecInitExpr(expression_planner(stringToNode(constr->check[i].ccbin)), NULL);
+		for (i = 0; checks != NULL && i < constr->num_check; i++)
+		{
+			Expr	   *check = expression_planner(stringToNode(constr->check[i].ccbin));
+
+			if (IsOfOneStatement((Node *) check, NULL))
+				checks = NULL;
+			else
+				checks[i] = ExecInitExpr(check, NULL);
+		}
 		MemoryContextSwitchTo(old);
 		MemoryContextSetParent(context, CacheMemoryContext);
 		if (kept->context != NULL)
@@ -1213,6 +1251,8 @@ UseCompiledChecks(OpenTable *open, PayTableId id)
 		kept->checks = checks;
 		kept->edition = catalog.edition;
 	}
+	if (kept->checks == NULL)
+		return;
 	PayCompatSetChecks(open->ri, kept->checks);
 	kept->in_use = true;
 	open->checks = kept;
