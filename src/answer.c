@@ -260,7 +260,9 @@ SetAttempt(ResultRow *row, const PayAnswer *answer)
 	Set(row, RESULT_ATTEMPT, Int32GetDatum(attempt->attempt));
 	SetLabel(row, RESULT_ATTEMPT_STATE, PayStateLabel(answer->attempt_state ? answer->attempt_state :
 													  (PayState) attempt->state));
-	if (attempt->state == PAY_PAYING && attempt->credential != NULL &&
+	/* nobody is to pay with a credential that the order does not wait for */
+	if (attempt->state == PAY_PAYING && !PayPaymentIsFinal((PayState) answer->payment->state) &&
+		attempt->credential != NULL &&
 		attempt->credential_expires_at > GetCurrentTimestamp())
 	{
 		SetText(row, RESULT_CREDENTIAL, attempt->credential);

@@ -220,14 +220,14 @@ pay_channel_of(PG_FUNCTION_ARGS)
 	PayStore   *store = PayStoreOpen(fcinfo, PAY_READS);
 	PayChannel	channel;
 	bool		found = PayFindRoute(store, PayNumberRoute(number), &channel);
-	text	   *name = NULL;
+	char	   *name = NULL;
 
 	if (found)
-		name = PayStoreKeepText(store, channel.channel);
+		name = MemoryContextStrdup(PayStoreCallerContext(store), text_to_cstring(channel.channel));
 	PayStoreClose(store);
 	if (!found)
 		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(name);
+	PG_RETURN_TEXT_P(cstring_to_text(name));
 }
 
 PG_FUNCTION_INFO_V1(pay_number_matches);

@@ -99,7 +99,6 @@ static const struct
 
 /* column options */
 #define NULLABLE	0x01		/* the struct's "none" is NULL */
-#define FREE		0x02		/* a user's trigger may change it: no rule depends on it */
 #define DEFAULTED	0x04		/* "none" takes the column's default */
 
 typedef struct Column
@@ -183,7 +182,7 @@ static const Table tables[PAY_TABLES] = {
 			{"order_no", KIND_TEXT, 0, PAYMENT(order_no)},
 			{"payer", KIND_TEXT, NULLABLE, PAYMENT(payer)},
 			{"routes", KIND_ROUTES, 0, PAYMENT(routes)},
-			{"metadata", KIND_JSONB, NULLABLE | FREE, PAYMENT(metadata)}
+			{"metadata", KIND_JSONB, NULLABLE, PAYMENT(metadata)}
 		},
 		2, {
 			{UNIQUE | ARBITER, 1, {"pay_no"}},
@@ -233,8 +232,8 @@ static const Table tables[PAY_TABLES] = {
 			{"channel_txn", KIND_TEXT, NULLABLE, EVENT(channel_txn)},
 			{"actor", KIND_TEXT, 0, EVENT(actor)},
 			{"session_actor", KIND_TEXT, 0, EVENT(session_actor)},
-			{"reason", KIND_TEXT, NULLABLE | FREE, EVENT(reason)},
-			{"payload", KIND_JSONB, NULLABLE | FREE, EVENT(payload)}
+			{"reason", KIND_TEXT, NULLABLE, EVENT(reason)},
+			{"payload", KIND_JSONB, NULLABLE, EVENT(payload)}
 		},
 		2, {
 			{UNIQUE, 2, {"pay_no", "seq"}},
@@ -260,10 +259,10 @@ static const Table tables[PAY_TABLES] = {
 			{"trade_no", KIND_TEXT, 0, REVIEW(trade_no)},
 			{"currency", KIND_TEXT, NULLABLE, REVIEW(currency)},
 			{"channel_txn", KIND_TEXT, NULLABLE, REVIEW(channel_txn)},
-			{"detail", KIND_TEXT, NULLABLE | FREE, REVIEW(detail)},
-			{"payload", KIND_JSONB, NULLABLE | FREE, REVIEW(payload)},
+			{"detail", KIND_TEXT, NULLABLE, REVIEW(detail)},
+			{"payload", KIND_JSONB, NULLABLE, REVIEW(payload)},
 			{"verdict", KIND_TEXT, NULLABLE, REVIEW(verdict)},
-			{"reason", KIND_TEXT, NULLABLE | FREE, REVIEW(reason)},
+			{"reason", KIND_TEXT, NULLABLE, REVIEW(reason)},
 			{"resolved_by", KIND_TEXT, NULLABLE, REVIEW(resolved_by)},
 			{"resolved_session", KIND_TEXT, NULLABLE, REVIEW(resolved_session)}
 		},
@@ -302,7 +301,6 @@ typedef struct Catalog
 {
 	bool		valid;
 	Oid			home;			/* schema */
-	Oid			result_type;
 	Oid			guard;			/* the function pay_guard() */
 	uint64		edition;		/* counts how often it was filled */
 	TableMap	table[PAY_TABLES];
@@ -637,13 +635,14 @@ HasConditions(Relation index, const Table *table, const TableMap *map, const Key
 	return met == wanted->n_where && list_length(clauses) == wanted->n_where;
 }
 
+/* Has the index just the keys, their order and the conditions that we want? */
 static bool
 IndexFits(Relation index, const Table *table, const TableMap *map, const Key *wanted)
 {
 	Form_pg_index form = index->rd_index;
 	int			i;
 
-	if (!form->indisvalid || form->indnkeyatts != wanted->n || index->rd_rel->relam != BTREE_AM_OID)
+	if (form->indnkeyatts != wanted->n || index->rd_rel->relam != BTREE_AM_OID)
 		return false;
 	if ((wanted->options & UNIQUE) && !(form->indisunique && form->indimmediate))
 		return false;
@@ -652,6 +651,7 @@ IndexFits(Relation index, const Table *table, const TableMap *map, const Key *wa
 		int			c = ColumnNamed(table, wanted->column[i]);
 
 		if (form->indkey.values[i] != map->attnum[c] ||
+			index->rd_indoption[i] != 0 ||
 			index->rd_opcintype[i] != kinds[table->column[c].kind].type ||
 			(table->column[c].kind == KIND_TEXT && index->rd_indcollation[i] != C_COLLATION_OID))
 			return false;
@@ -671,7 +671,7 @@ MapIndex(Relation rel, const Table *table, const TableMap *map, const Key *wante
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 
-		if (IndexFits(index, table, map, wanted))
+		if (index->rd_index->indisvalid && IndexFits(index, table, map, wanted))
 			found = lfirst_oid(cell);
 		index_close(index, AccessShareLock);
 		if (OidIsValid(found))
@@ -761,8 +761,6 @@ FillCatalog(Oid home)
 		for (i = 0; i < PAY_TABLES; i++)
 			MapTable(&tables[i], home, &catalog.table[i]);
 		catalog.guard = FunctionWithoutArguments("pay_guard", home);
-		catalog.result_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
-											  CStringGetDatum("pay_result"), ObjectIdGetDatum(home));
 		catalog.home = home;
 		catalog.edition++;
 		/* as name look-ups do: somebody's DDL while we looked makes us look again */
@@ -881,20 +879,10 @@ PayStoreCallerContext(PayStore *store)
 	return store->caller;
 }
 
-text *
-PayStoreKeepText(PayStore *store, const text *value)
-{
-	text	   *copy = MemoryContextAlloc(store->caller, VARSIZE_ANY(value));
-
-	memcpy(copy, value, VARSIZE_ANY(value));
-	return copy;
-}
-
 TupleDesc
 PayStoreResultDesc(PayStore *store)
 {
-	FillCatalog(store->home);
-	return lookup_rowtype_tupdesc(catalog.result_type, -1);
+	return lookup_rowtype_tupdesc(get_func_rettype(store->function), -1);
 }
 
 /* See what others have committed since, where the isolation level allows it. */
@@ -1392,7 +1380,7 @@ FinishWrite(PayTableId id, OpenTable *open, void *row, bool before_triggers)
 	{
 		const Column *column = &table->column[i];
 
-		if ((column->options & FREE) == 0 && !FieldsEqual(row, intended, column) &&
+		if (!FieldsEqual(row, intended, column) &&
 			!((column->options & DEFAULTED) && FieldIsNone(intended, column)))
 			ThrowTriggerInterfered(id, psprintf("changed column \"%s\"", column->name));
 	}
@@ -1424,7 +1412,31 @@ CheckConflictIsVisible(OpenTable *open, ItemPointer conflict)
 	ExecClearTuple(open->read_slot);
 }
 
-/* What INSERT ... ON CONFLICT DO NOTHING does, with our own unique indexes as arbiters. */
+/*
+ * The indexes that may find our key taken.  There can be several of a kind: a
+ * user's twin, or the new one, not valid yet, of REINDEX CONCURRENTLY.
+ */
+static List *
+Arbiters(PayTableId id, const OpenTable *open)
+{
+	const Table *table = &tables[id];
+	List	   *arbiters = NIL;
+	int			i;
+	int			k;
+
+	for (i = 0; i < open->ri->ri_NumIndices; i++)
+	{
+		Relation	index = open->ri->ri_IndexRelationDescs[i];
+
+		for (k = 0; k < table->n_indexes; k++)
+			if ((table->index[k].options & ARBITER) &&
+				IndexFits(index, table, &open->map, &table->index[k]))
+				arbiters = lappend_oid(arbiters, RelationGetRelid(index));
+	}
+	return arbiters;
+}
+
+/* What INSERT ... ON CONFLICT DO NOTHING does, with the indexes above as arbiters. */
 static bool
 InsertOrFind(PayStore *store, PayTableId id, void *row)
 {
@@ -1433,13 +1445,8 @@ InsertOrFind(PayStore *store, PayTableId id, void *row)
 	ResultRelInfo *ri = open->ri;
 	TupleTableSlot *slot = open->write_slot;
 	bool		before_triggers = ri->ri_TrigDesc && ri->ri_TrigDesc->trig_insert_before_row;
-	List	   *arbiters = NIL;
+	List	   *arbiters = Arbiters(id, open);
 	List	   *recheck = NIL;
-	int			i;
-
-	for (i = 0; i < tables[id].n_indexes; i++)
-		if (tables[id].index[i].options & ARBITER)
-			arbiters = lappend_oid(arbiters, open->map.index[i]);
 
 	FormNewRow(store, id, open, row);
 	if (before_triggers && !ExecBRInsertTriggers(estate, ri, slot))

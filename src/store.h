@@ -189,11 +189,10 @@ extern PayStore *PayStoreOpen(FunctionCallInfo fcinfo, PayAccess access);
 /* Fire AFTER triggers, close the tables, go back to the caller's memory context. */
 extern void PayStoreClose(PayStore *store);
 
-/* Copy something into the memory context of whoever opened the store. */
-extern text *PayStoreKeepText(PayStore *store, const text *value);
+/* Where what outlives the call must be allocated. */
 extern MemoryContext PayStoreCallerContext(PayStore *store);
 
-/* Row type of pay_result, blessed. */
+/* Row type that the called function answers; release it. */
 extern TupleDesc PayStoreResultDesc(PayStore *store);
 
 /* Find a row under the call's snapshot; false if it is not there. */
