@@ -35,7 +35,7 @@ BEGIN
 	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 	WHERE e.extname = 'pay_idem';
 
-	EXECUTE format('SELECT %I.pay_trusts(%L)', home, to_regclass(format('%I.pay_grantee', home))) INTO installed;
+	EXECUTE format('SELECT %I.pay_trusts(%L::regclass)', home, to_regclass(format('%I.pay_grantee', home))) INTO installed;
 	IF installed IS NOT TRUE THEN
 		RAISE EXCEPTION 'pay_idem is not installed in this database'
 			USING ERRCODE = 'PY503',

@@ -40,7 +40,7 @@ BEGIN
 
 	-- Tables of these names that another role put here are refused, not adopted.
 	FOR item IN EXECUTE format(
-		'SELECT c.oid::regclass AS relation, c.relowner::regrole AS owner, %1$I.pay_trusts(c.oid) AS ours
+		'SELECT c.oid::regclass AS relation, c.relowner::regrole AS owner, %1$I.pay_trusts(c.oid::regclass) AS ours
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE n.nspname = %1$L AND c.relname IN
 			(''pay_channel'', ''pay_payment'', ''pay_attempt'', ''pay_event'', ''pay_review'', ''pay_grantee'')
@@ -124,7 +124,7 @@ BEGIN
 			request_id text COLLATE "C" NOT NULL,
 			channel_txn text COLLATE "C",
 			credential text COLLATE "C",
-			CONSTRAINT pay_attempt_trade_no_check CHECK (%1$I.pay_number_matches(trade_no, pay_no, attempt, route)),
+			CONSTRAINT pay_attempt_trade_no_check CHECK (%1$I.pay_number_matches(trade_no, pay_no, attempt::integer, route::integer)),
 			CONSTRAINT pay_attempt_amount_check CHECK (amount > 0
 				AND amount_to_capture > 0 AND amount_to_capture <= amount),
 			CONSTRAINT pay_attempt_collected_check CHECK (CASE
