@@ -381,7 +381,8 @@ CheckPaymentStep(const PayRecord *record, const PayNews *news)
 {
 	int			i;
 
-	if (!PayPaymentCan((PayState) record->payment.state, news->reported))
+	if (record->payment.state != news->reported &&
+		!PayPaymentCan((PayState) record->payment.state, news->reported))
 		ThrowIllegalPaymentStep(record, news->reported);
 	for (i = 0; i < record->payment.routes.n; i++)
 		if (PayAttemptIsOpen((PayState) record->attempt[i]->state))
@@ -393,6 +394,20 @@ static bool
 EndsPayment(PayState to)
 {
 	return to == PAY_CLOSING || to == PAY_CLOSED || to == PAY_REVERSED;
+}
+
+/* Has the payment taken this step already, with all that it means? */
+static bool
+IsThere(const PayRecord *record, PayState to)
+{
+	int			i;
+
+	if (record->payment.state != to || !PayRecordWaits(record))
+		return record->payment.state == to;
+	for (i = 0; i < record->payment.routes.n; i++)
+		if (PayAttemptIsOpen((PayState) record->attempt[i]->state) && record->attempt[i]->state != to)
+			return false;
+	return !EndsPayment(to) || record->payment.end_requested;
 }
 
 /* Step all open attempts, an event each. */
@@ -439,13 +454,11 @@ ReportPayment(PayStore *store, PayRecord *record, Report *report)
 		return ReplyReplayed(store, record, &handled);
 
 	event_news = EventNews(report, report->news);
-	if (record->payment.state == to &&
-		(!EndsPayment(to) || record->payment.end_requested || !PayRecordWaits(record)))
+	if (IsThere(record, to))
 		decision = PAY_UNCHANGED;
 	else
 	{
-		if (record->payment.state != to)
-			CheckPaymentStep(record, &report->news);
+		CheckPaymentStep(record, &report->news);
 		if (EndsPayment(to))
 			record->payment.end_requested = true;
 		StepOpenAttempts(store, record, &event_news);
