@@ -75,7 +75,6 @@ COMMENT ON FUNCTION pay_grant(text, text) IS
 -- numbers and states.
 REVOKE ALL ON FUNCTION
 	pay_install(),
-	pay_trusts(regclass),
 	pay_grant(text, text),
 	pay_create(text, bigint, text, text, text, boolean, interval, jsonb),
 	pay_prepay(text, bigint, text, text, text, text, text, text, boolean, interval, text, boolean, text[], jsonb),

@@ -1143,6 +1143,21 @@ PayLockReview(PayStore *store, PayReview *row)
 
 /* ---- writing ---- */
 
+/* The store collects no transition tables: say so, rather than fire a trigger without them. */
+static void
+RefuseTransitionTables(ResultRelInfo *ri, const Trigger *trigger)
+{
+	if (!TRIGGER_FOR_ROW(trigger->tgtype) ||
+		(trigger->tgoldtable == NULL && trigger->tgnewtable == NULL))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("trigger \"%s\" on \"%s\" has transition tables", trigger->tgname,
+					RelationGetRelationName(ri->ri_RelationDesc)),
+			 errdetail("pay_idem writes rows one by one and collects no transition tables."),
+			 errhint("Use a row trigger without REFERENCING.")));
+}
+
 /* Take pay_idem's guards out of the triggers that our own write fires. */
 static void
 LeaveOutGuards(ResultRelInfo *ri)
@@ -1162,6 +1177,7 @@ LeaveOutGuards(ResultRelInfo *ri)
 
 		if (trigger->tgfoid == catalog.guard)
 			continue;
+		RefuseTransitionTables(ri, trigger);
 		after = TRIGGER_FOR_AFTER(trigger->tgtype);
 		if (TRIGGER_FOR_ROW(trigger->tgtype) && TRIGGER_FOR_INSERT(trigger->tgtype))
 			*(after ? &desc->trig_insert_after_row : &desc->trig_insert_before_row) = true;
