@@ -1,0 +1,63 @@
+# pay_idem: an order is paid once.
+#
+# make, make install, make installcheck: as for any extension that is built with
+# PGXS; PG_CONFIG=... chooses the PostgreSQL installation.
+# make test, make demo, make bench: need nothing but Debian. They install the
+# packages that are missing and work in a throw-away installation and server
+# (test/with-server): nothing is installed into the system's PostgreSQL, nothing
+# stays behind.
+
+EXTENSION = pay_idem
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(EXTENSION).control)
+MODULE_big = $(EXTENSION)
+PGFILEDESC = "pay_idem - an order is paid once"
+
+ROOM_HEADERS := $(wildcard src/*.h)
+OBJS := $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+
+# The extension script: sql/ in the order in which its objects need each other.
+# label_type.sql.in makes one type of labels, so it comes once per type.
+LABEL_TYPES = pay_state pay_decision
+SQL_PARTS = $(addprefix sql/, machine.sql number.sql answer.sql prepay.sql report.sql guard.sql store.sql rights.sql)
+DATA_built = $(EXTENSION)--$(EXTVERSION).sql
+DOCS := $(wildcard README.md doc/*.md doc/*.svg)
+
+# Inputs are in test/sql and test/specs (sql/ is the extension's own), expected
+# output of both is in expected/. They run in the order of their names.
+REGRESS := $(sort $(basename $(notdir $(wildcard test/sql/*.sql))))
+ISOLATION := $(sort $(basename $(notdir $(wildcard test/specs/*.spec))))
+REGRESS_OPTS = --inputdir=test
+# PostgreSQL 15 looks for expected/ in the output directory, later ones here.
+ISOLATION_OPTS = --inputdir=test --outputdir=.
+
+# Goals that must work before PostgreSQL's makefiles are installed.
+STANDALONE = test demo bench
+.PHONY: $(STANDALONE)
+
+ifneq ($(filter-out $(STANDALONE),$(or $(MAKECMDGOALS),all)),)
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(OBJS) $(OBJS:.o=.bc): $(ROOM_HEADERS)
+
+$(DATA_built): Makefile $(EXTENSION).control sql/head.sql sql/label_type.sql.in $(SQL_PARTS)
+	cat sql/head.sql >$@
+	for type in $(LABEL_TYPES); do sed "s/@TYPE@/$$type/g" sql/label_type.sql.in >>$@ || exit; done
+	cat $(SQL_PARTS) >>$@
+endif
+
+# Warnings are errors here and nowhere else: a newer compiler's new warning must
+# not keep anybody from building. What PostgreSQL's own headers trigger is off.
+test: export COPT = -Werror -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wshadow
+test:
+	test/setup
+	test/with-server test/run
+
+demo:
+	test/setup
+	test/with-server demo/run
+
+bench:
+	test/setup
+	bench/run

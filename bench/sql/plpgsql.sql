@@ -1,0 +1,391 @@
+/*
+ * pay_prepay and pay_callback in PL/pgSQL, as its best friend would write them:
+ * the same rules (bench/sql/same_rules.sql compares the answers), on the tables
+ * of rival_tables.sql. A call looks without a lock first and answers if nothing
+ * is to be written; else it locks the payment and decides again. Nothing is
+ * read twice without need, nothing is looped over, plans are cached.
+ *
+ * Left out, in its favour: guards, CHECKs, the shard in the numbers (a number
+ * is 48 bits of milliseconds, the attempt in its ninth byte, random bits), and
+ * whatever only other functions need.
+ */
+SET search_path = plpgsql;
+
+-- The label of a state, where it is not known from the rule itself.
+CREATE FUNCTION label(state "char") RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN CASE state WHEN 'p' THEN 'paying' WHEN 'P' THEN 'paid' WHEN 'f' THEN 'failed' WHEN 'C' THEN 'closed'
+		WHEN 'u' THEN 'unknown' WHEN 'c' THEN 'created' WHEN 'a' THEN 'authorized' WHEN 'x' THEN 'capturing'
+		WHEN 'g' THEN 'closing' WHEN 'r' THEN 'reversed' END;
+
+-- The numbers of a payment's attempts.
+CREATE FUNCTION trade_nos(pay_no uuid, attempts integer) RETURNS uuid[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN ARRAY(SELECT encode(set_byte(uuid_send(pay_no), 8, 128 + i), 'hex')::uuid FROM generate_series(1, attempts) i);
+
+CREATE FUNCTION prepay(p_order_no text, p_amount bigint, p_currency text, p_channel text, p_method text,
+	p_request_id text, p_merchant text DEFAULT '', p_payer text DEFAULT NULL, p_multi boolean DEFAULT NULL,
+	p_valid_for interval DEFAULT NULL, p_metadata jsonb DEFAULT NULL,
+	OUT decision text, OUT pay_no uuid, OUT trade_no text, OUT state text, OUT attempt integer,
+	OUT attempt_state text, OUT credential text, OUT credential_expires_at timestamptz, OUT detail text)
+	LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+DECLARE
+	v_route smallint;
+	v_resubmit_after interval;
+	v_max_attempts smallint;
+	v_can_resubmit boolean;
+	v_bytes bytea;
+	v_trade_no uuid;
+	v_pay record;
+	v_try record;
+	v_attempts integer;
+	v_locked boolean := false;
+	v_mine boolean;
+	v_changed text;
+BEGIN
+	IF p_order_no IS NULL OR p_order_no = '' OR octet_length(p_order_no) > 255
+			OR p_merchant IS NULL OR octet_length(p_merchant) > 255
+			OR p_request_id IS NULL OR p_request_id = '' OR octet_length(p_request_id) > 255
+			OR p_payer = '' OR octet_length(p_payer) > 255
+			OR p_amount IS NULL OR p_amount NOT BETWEEN 1 AND 9007199254740991
+			OR p_currency IS NULL OR p_currency !~ '^[A-Z]{3}$' OR p_valid_for <= '0' THEN
+		RAISE EXCEPTION 'bad argument' USING ERRCODE = 'PY400';
+	END IF;
+	SELECT route, resubmit_after, max_attempts, can_resubmit
+		INTO v_route, v_resubmit_after, v_max_attempts, v_can_resubmit
+		FROM plpgsql.channel WHERE channel = p_channel AND method = p_method;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no channel "%" with method "%"', p_channel, p_method USING ERRCODE = 'PY400';
+	END IF;
+
+	LOOP
+		IF v_locked THEN
+			SELECT pay_no, amount, currency, payer, multi, state, end_requested, valid_until, routes, last_seq INTO v_pay
+				FROM plpgsql.payment WHERE merchant = p_merchant AND order_no = p_order_no FOR NO KEY UPDATE;
+		ELSE
+			SELECT pay_no, amount, currency, payer, multi, state, end_requested, valid_until, routes, last_seq INTO v_pay
+				FROM plpgsql.payment WHERE merchant = p_merchant AND order_no = p_order_no;
+		END IF;
+
+		-- Rule 1: a new order.
+		IF NOT FOUND THEN
+			v_bytes := overlay(uuid_send(gen_random_uuid())
+				PLACING substring(int8send((date_part('epoch', clock_timestamp()) * 1000)::bigint) FROM 3) FROM 1 FOR 6);
+			pay_no := encode(set_byte(v_bytes, 8, 128), 'hex')::uuid;
+			trade_no := encode(set_byte(v_bytes, 8, 129), 'hex');
+			INSERT INTO plpgsql.payment (pay_no, amount, valid_until, last_seq, state, multi, currency, merchant, order_no,
+					payer, routes, metadata)
+				VALUES (pay_no, p_amount, now() + p_valid_for, 1, 'p', coalesce(p_multi, false), p_currency, p_merchant,
+					p_order_no, p_payer, ARRAY[v_route], p_metadata)
+				ON CONFLICT (merchant, order_no) DO NOTHING;
+			CONTINUE WHEN NOT FOUND;
+			INSERT INTO plpgsql.attempt (trade_no, pay_no, amount, attempt, route, state, request_id)
+				VALUES (trade_no::uuid, pay_no, p_amount, 1, v_route, 'p', p_request_id);
+			INSERT INTO plpgsql.event (pay_no, amount, seq, attempt, decision, payment_before, payment_after,
+					attempt_after, source, currency)
+				VALUES (pay_no, p_amount, 1, 1, 'p', 'c', 'p', 'p', 'prepay', p_currency);
+			decision := 'proceed';
+			state := 'paying';
+			attempt := 1;
+			attempt_state := 'paying';
+			RETURN;
+		END IF;
+
+		-- Rule 2: the same order with other content.
+		IF v_pay.amount <> p_amount OR v_pay.currency <> p_currency OR v_pay.payer IS DISTINCT FROM coalesce(p_payer, v_pay.payer)
+				OR v_pay.multi <> p_multi THEN
+			v_changed := concat_ws(', ',
+				CASE WHEN v_pay.amount <> p_amount THEN format('amount %s, was %s', p_amount, v_pay.amount) END,
+				CASE WHEN v_pay.currency <> p_currency THEN format('currency %s, was %s', p_currency, v_pay.currency) END,
+				CASE WHEN v_pay.payer IS DISTINCT FROM coalesce(p_payer, v_pay.payer)
+					THEN format('payer %s, was %s', p_payer, v_pay.payer) END,
+				CASE WHEN v_pay.multi <> p_multi THEN format('multi %s, was %s', p_multi, v_pay.multi) END);
+			RAISE EXCEPTION 'order "%" exists with other content', p_order_no USING ERRCODE = 'PY422', DETAIL = v_changed;
+		END IF;
+
+		-- The attempt that matters: the most open one, its own before others, else the last.
+		v_attempts := cardinality(v_pay.routes);
+		IF v_attempts <= 1 THEN
+			SELECT trade_no, attempt, route, state, handed_out_at, request_id, credential, credential_expires_at INTO v_try
+				FROM plpgsql.attempt
+				WHERE trade_no = encode(set_byte(uuid_send(v_pay.pay_no), 8, 129), 'hex')::uuid;
+			v_mine := v_try.request_id = p_request_id;
+			v_changed := CASE WHEN v_mine AND v_try.route <> v_route THEN v_try.trade_no::text END;
+		ELSE
+			SELECT trade_no, attempt, route, state, handed_out_at, request_id, credential, credential_expires_at INTO v_try
+				FROM plpgsql.attempt
+				WHERE trade_no = ANY (plpgsql.trade_nos(v_pay.pay_no, v_attempts))
+				ORDER BY array_position('{x,a,p,u,g}'::"char"[], state), request_id = p_request_id DESC, attempt DESC LIMIT 1;
+			v_mine := v_try.request_id = p_request_id;
+			v_changed := (SELECT trade_no FROM plpgsql.attempt
+				WHERE trade_no = ANY (plpgsql.trade_nos(v_pay.pay_no, v_attempts))
+					AND request_id = p_request_id AND route <> v_route LIMIT 1);
+		END IF;
+
+		-- Rule 3: the same request with another channel or method.
+		IF v_changed IS NOT NULL THEN
+			RAISE EXCEPTION 'request "%" opened another attempt', p_request_id USING ERRCODE = 'PY422', DETAIL = v_changed;
+		END IF;
+
+		pay_no := v_pay.pay_no;
+		state := plpgsql.label(v_pay.state);
+		trade_no := encode(uuid_send(v_try.trade_no), 'hex');
+		attempt := v_try.attempt;
+		attempt_state := plpgsql.label(v_try.state);
+
+		-- Rule 4: over.
+		IF v_pay.state = 'P' THEN
+			decision := 'already_paid';
+			RETURN;
+		ELSIF v_pay.state IN ('C', 'r') THEN
+			decision := 'closed';
+			RETURN;
+		ELSIF v_pay.state IN ('c', 'f') AND v_pay.valid_until <= now() THEN
+			IF NOT v_locked THEN
+				v_locked := true;
+				CONTINUE;
+			END IF;
+			UPDATE plpgsql.payment SET state = 'C', last_seq = last_seq + 1 WHERE pay_no = v_pay.pay_no;
+			INSERT INTO plpgsql.event (pay_no, seq, attempt, decision, payment_before, payment_after, source)
+				VALUES (v_pay.pay_no, v_pay.last_seq + 1, 0, 'c', v_pay.state, 'C', 'prepay');
+			decision := 'closed';
+			state := 'closed';
+			detail := 'past its time';
+			RETURN;
+		END IF;
+
+		-- Rule 5: a review about money is open.
+		IF EXISTS (SELECT FROM plpgsql.review WHERE pay_no = v_pay.pay_no AND resolved_at IS NULL AND about_money) THEN
+			decision := 'unknown';
+			detail := 'a review about money is open';
+			RETURN;
+		END IF;
+
+		-- Rule 6: an attempt is open.
+		IF v_try.state IN ('p', 'a', 'x', 'u', 'g') AND NOT (v_pay.multi AND v_try.state IN ('p', 'u')
+				AND NOT v_mine) THEN
+			IF v_try.state = 'p' AND v_try.credential_expires_at > now() THEN
+				decision := 'in_progress';
+				credential := v_try.credential;
+				credential_expires_at := v_try.credential_expires_at;
+				RETURN;
+			ELSIF v_try.state IN ('u', 'g') THEN
+				decision := 'unknown';
+				RETURN;
+			ELSIF v_try.state <> 'p' OR (NOT v_mine AND v_try.handed_out_at + v_resubmit_after > now()) THEN
+				decision := 'in_progress';
+				RETURN;
+			ELSIF NOT v_can_resubmit OR v_try.route <> v_route THEN
+				decision := 'unknown';
+				RETURN;
+			END IF;
+			IF NOT v_locked THEN
+				v_locked := true;
+				CONTINUE;
+			END IF;
+			UPDATE plpgsql.attempt SET handed_out_at = clock_timestamp() WHERE trade_no = v_try.trade_no;
+			UPDATE plpgsql.payment SET last_seq = last_seq + 1 WHERE pay_no = v_pay.pay_no;
+			INSERT INTO plpgsql.event (pay_no, amount, seq, attempt, decision, payment_before, payment_after,
+					attempt_before, attempt_after, source, currency)
+				VALUES (v_pay.pay_no, p_amount, v_pay.last_seq + 1, v_try.attempt, 'p', v_pay.state, v_pay.state,
+					'p', 'p', 'prepay', p_currency);
+			decision := 'proceed';
+			RETURN;
+		END IF;
+
+		-- Rule 7: too many.
+		IF v_attempts >= 63 OR (v_attempts >= v_max_attempts AND v_max_attempts <= (SELECT count(*)
+				FROM plpgsql.attempt a JOIN plpgsql.channel c USING (route)
+				WHERE a.trade_no = ANY (plpgsql.trade_nos(v_pay.pay_no, v_attempts)) AND c.channel = p_channel)) THEN
+			decision := 'throttled';
+			RETURN;
+		END IF;
+
+		-- Rule 10: the next attempt.
+		IF NOT v_locked THEN
+			v_locked := true;
+			CONTINUE;
+		END IF;
+		v_attempts := v_attempts + 1;
+		v_trade_no := encode(set_byte(uuid_send(v_pay.pay_no), 8, 128 + v_attempts), 'hex')::uuid;
+		INSERT INTO plpgsql.attempt (trade_no, pay_no, amount, attempt, route, state, request_id)
+			VALUES (v_trade_no, v_pay.pay_no, p_amount, v_attempts, v_route, 'p', p_request_id);
+		UPDATE plpgsql.payment SET state = 'p', routes = routes || v_route, last_seq = last_seq + 1
+			WHERE pay_no = v_pay.pay_no;
+		INSERT INTO plpgsql.event (pay_no, amount, seq, attempt, decision, payment_before, payment_after,
+				attempt_after, source, currency)
+			VALUES (v_pay.pay_no, p_amount, v_pay.last_seq + 1, v_attempts, 'p', v_pay.state, 'p', 'p', 'prepay', p_currency);
+		decision := 'proceed';
+		trade_no := encode(uuid_send(v_trade_no), 'hex');
+		state := 'paying';
+		attempt := v_attempts;
+		attempt_state := 'paying';
+		RETURN;
+	END LOOP;
+END
+$$;
+
+CREATE FUNCTION callback(p_channel text, p_callback_id text, p_trade_no text, p_reported text,
+	p_amount bigint DEFAULT NULL, p_currency text DEFAULT NULL, p_channel_txn text DEFAULT NULL,
+	p_occurred_at timestamptz DEFAULT NULL, p_payload jsonb DEFAULT NULL,
+	OUT decision text, OUT pay_no uuid, OUT trade_no text, OUT state text, OUT attempt integer,
+	OUT attempt_state text, OUT detail text)
+	LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+DECLARE
+	v_reported "char" := CASE p_reported WHEN 'paid' THEN 'P' WHEN 'failed' THEN 'f' WHEN 'closed' THEN 'C'
+		WHEN 'unknown' THEN 'u' WHEN 'authorized' THEN 'a' WHEN 'capturing' THEN 'x' WHEN 'closing' THEN 'g'
+		WHEN 'reversed' THEN 'r' WHEN 'paying' THEN 'p' END;
+	v_source text := 'callback:' || p_channel;
+	v_message_id text := p_callback_id;
+	v_trade_no uuid;
+	v_bytes bytea;
+	v_pay record;
+	v_try record;
+	v_known record;
+	v_kind text;
+	v_decision "char";
+	v_state "char";
+	v_payment_state "char";
+	v_open "char";
+	v_conflict boolean := false;
+BEGIN
+	IF v_reported IS NULL OR p_channel IS NULL OR p_callback_id = '' OR octet_length(p_callback_id) > 255
+			OR p_trade_no IS NULL OR p_trade_no = '' OR octet_length(p_trade_no) > 255
+			OR p_channel_txn = '' OR octet_length(p_channel_txn) > 255
+			OR p_amount NOT BETWEEN 1 AND 9007199254740991 OR p_currency !~ '^[A-Z]{3}$'
+			OR (v_reported IN ('P', 'a') AND (p_amount IS NULL OR p_currency IS NULL)) THEN
+		RAISE EXCEPTION 'bad argument' USING ERRCODE = 'PY400';
+	END IF;
+
+	-- An attempt's number leads to its payment. What is no number of ours is found nowhere.
+	IF p_trade_no ~ '^[0-9a-f]{32}$' THEN
+		v_trade_no := p_trade_no::uuid;
+		v_bytes := uuid_send(v_trade_no);
+		pay_no := encode(set_byte(v_bytes, 8, 128), 'hex')::uuid;
+		trade_no := p_trade_no;
+		attempt := get_byte(v_bytes, 8) - 128;
+	END IF;
+
+	LOOP
+		-- A known message: the first answer, without a lock.
+		IF v_message_id IS NOT NULL THEN
+			SELECT attempt, reported, amount, currency, payment_after, attempt_after INTO v_known
+				FROM plpgsql.event e WHERE e.pay_no = callback.pay_no AND e.source = v_source AND e.message_id = v_message_id;
+			IF FOUND THEN
+				IF v_known.attempt = attempt AND v_known.reported = v_reported
+						AND v_known.amount IS NOT DISTINCT FROM p_amount
+						AND v_known.currency IS NOT DISTINCT FROM p_currency THEN
+					decision := 'replayed';
+					state := plpgsql.label(v_known.payment_after);
+					attempt_state := plpgsql.label(v_known.attempt_after);
+					RETURN;
+				END IF;
+				v_message_id := NULL;
+				v_conflict := true;
+			END IF;
+		END IF;
+
+		SELECT state, currency, winner, routes, end_requested, valid_until, last_seq INTO v_pay
+			FROM plpgsql.payment p WHERE p.pay_no = callback.pay_no FOR NO KEY UPDATE;
+		IF FOUND THEN
+			SELECT a.state, a.amount, a.amount_to_capture, a.channel_txn, c.channel INTO v_try
+				FROM plpgsql.attempt a JOIN plpgsql.channel c USING (route) WHERE a.trade_no = v_trade_no;
+		END IF;
+		IF NOT FOUND THEN
+			IF NOT EXISTS (SELECT FROM plpgsql.channel WHERE channel = p_channel) THEN
+				RAISE EXCEPTION 'no channel "%"', p_channel USING ERRCODE = 'PY400';
+			END IF;
+			INSERT INTO plpgsql.review (about_money, reported, kind, source, message_id, trade_no, amount, currency,
+					channel_txn, occurred_at, payload)
+				VALUES (v_reported IN ('P', 'a'), v_reported, 'unmatched', v_source, p_callback_id, p_trade_no, p_amount,
+					p_currency, p_channel_txn, p_occurred_at, p_payload)
+				ON CONFLICT DO NOTHING;
+			pay_no := NULL;
+			trade_no := NULL;
+			attempt := NULL;
+			decision := 'unmatched';
+			RETURN;
+		END IF;
+		v_state := v_try.state;
+		v_payment_state := v_pay.state;
+		v_kind := CASE WHEN v_conflict THEN 'conflict' END;
+
+		-- What the report does.
+		IF v_try.channel <> p_channel
+				OR (v_reported IN ('P', 'a') AND (p_amount <> coalesce(v_try.amount_to_capture, v_try.amount)
+					OR p_currency <> v_pay.currency))
+				OR (v_reported = 'P' AND v_state = 'P' AND p_channel_txn <> v_try.channel_txn) THEN
+			v_decision := 'm';
+			v_kind := 'mismatch';
+		ELSIF v_reported = v_state THEN
+			v_decision := '=';
+		ELSIF v_reported = 'P' THEN
+			v_state := 'P';
+			IF v_pay.winner IS NULL AND v_pay.state NOT IN ('C', 'r') THEN
+				v_decision := 'a';
+				v_payment_state := 'P';
+			ELSE
+				v_decision := '$';
+				v_kind := 'surplus';
+			END IF;
+		ELSIF v_state = 'P' OR (v_reported IN ('f', 'C', 'r', 'g', 'u', 'p') AND v_state IN ('f', 'C', 'r'))
+				OR (v_state = 'x' AND v_reported IN ('p', 'C', 'g')) OR (v_state = 'g' AND v_reported IN ('p', 'x'))
+				OR (v_state = 'a' AND v_reported = 'p') THEN
+			v_decision := 's';
+		ELSE
+			v_decision := 'a';
+			v_state := v_reported;
+			IF v_pay.winner IS NULL AND v_pay.state NOT IN ('C', 'r') THEN
+				-- The roll-up: the most open attempt, else failed or closed.
+				IF cardinality(v_pay.routes) = 1 THEN
+					v_open := CASE WHEN v_state NOT IN ('f', 'C', 'r') THEN v_state END;
+				ELSE
+					v_open := (SELECT s FROM (SELECT CASE WHEN trade_no = v_trade_no THEN v_state ELSE state END AS s
+						FROM plpgsql.attempt
+						WHERE trade_no = ANY (plpgsql.trade_nos(callback.pay_no, cardinality(v_pay.routes)))) t
+						WHERE s IN ('x', 'a', 'p', 'u', 'g')
+						ORDER BY array_position('{x,a,p,u,g}'::"char"[], s) LIMIT 1);
+				END IF;
+				v_payment_state := CASE
+					WHEN v_open IS NOT NULL THEN v_open
+					WHEN v_pay.end_requested OR v_pay.valid_until <= now()
+						THEN CASE WHEN v_state = 'r' THEN 'r'::"char" ELSE 'C' END
+					ELSE 'f' END;
+			END IF;
+		END IF;
+
+		-- The event first: its unique index stops the same message that came at the same instant.
+		INSERT INTO plpgsql.event (pay_no, occurred_at, amount, seq, attempt, reported, decision, payment_before,
+				payment_after, attempt_before, attempt_after, source, message_id, currency, channel_txn, payload)
+			VALUES (callback.pay_no, p_occurred_at, p_amount, v_pay.last_seq + 1, callback.attempt, v_reported, v_decision,
+				v_pay.state, v_payment_state, v_try.state, v_state, v_source, v_message_id, p_currency, p_channel_txn, p_payload)
+			ON CONFLICT (pay_no, source, message_id) WHERE message_id IS NOT NULL DO NOTHING;
+		EXIT WHEN FOUND;
+	END LOOP;
+
+	IF v_state <> v_try.state THEN
+		UPDATE plpgsql.attempt SET state = v_state, amount_collected = CASE WHEN v_state = 'P' THEN p_amount END,
+				channel_txn = coalesce(p_channel_txn, channel_txn)
+			WHERE trade_no = v_trade_no;
+	END IF;
+	IF v_payment_state = 'P' AND v_pay.state <> 'P' THEN
+		UPDATE plpgsql.payment SET state = 'P', winner = callback.attempt, amount_collected = p_amount,
+				last_seq = last_seq + 1
+			WHERE payment.pay_no = callback.pay_no;
+	ELSE
+		UPDATE plpgsql.payment SET state = v_payment_state, last_seq = last_seq + 1 WHERE payment.pay_no = callback.pay_no;
+	END IF;
+	IF v_kind IS NOT NULL THEN
+		INSERT INTO plpgsql.review (pay_no, seq, attempt, about_money, reported, kind, source, message_id, trade_no,
+				amount, currency, channel_txn, occurred_at, payload)
+			VALUES (callback.pay_no, v_pay.last_seq + 1, callback.attempt, v_reported IN ('P', 'a'), v_reported, v_kind, v_source,
+				v_message_id, p_trade_no, p_amount, p_currency, p_channel_txn, p_occurred_at, p_payload);
+	END IF;
+	decision := CASE v_decision WHEN 'a' THEN 'applied' WHEN '=' THEN 'unchanged' WHEN 's' THEN 'stale'
+		WHEN '$' THEN 'surplus' WHEN 'm' THEN 'mismatch' END;
+	state := plpgsql.label(v_payment_state);
+	attempt_state := plpgsql.label(v_state);
+END
+$$;

@@ -1,0 +1,182 @@
+/*
+ * That rival (b) has the same rules: each line below is asked of pay_idem and
+ * of bench/sql/plpgsql.sql, and both must answer what stands first in it
+ * (decision, the payment's state, attempt and its state; or the SQLSTATE). In
+ * the end both must have logged the same.
+ */
+SET client_min_messages = warning;
+
+INSERT INTO pay_channel (route, channel, method, resubmit_after, max_attempts, can_resubmit) VALUES
+	(4001, 'bench', 'again', '0', 3, true), (4002, 'bench', 'never', '0', 3, false);
+INSERT INTO plpgsql.channel
+SELECT route, channel, method, resubmit_after, timeout, schedule, max_attempts, can_resubmit, can_close, can_reverse
+FROM pay_channel WHERE channel = 'bench';
+
+CREATE TEMP TABLE numbers (order_no text, attempt integer, ours text, theirs text);
+
+CREATE FUNCTION pg_temp.compare(expected text, ours text, theirs text, what text) RETURNS void
+	LANGUAGE plpgsql AS $$
+BEGIN
+	IF ours IS DISTINCT FROM expected OR theirs IS DISTINCT FROM expected THEN
+		RAISE EXCEPTION 'expected "%", pay_idem says "%", PL/pgSQL "%": %', expected, ours, theirs, what;
+	END IF;
+END
+$$;
+
+CREATE FUNCTION pg_temp.prepay(expected text, order_no text, method text, request_id text, amount bigint DEFAULT 1000,
+	currency text DEFAULT 'CNY', channel text DEFAULT 'test', payer text DEFAULT NULL, multi boolean DEFAULT NULL,
+	valid_for interval DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql AS $$
+DECLARE
+	a record;
+	b record;
+	ours text;
+	theirs text;
+BEGIN
+	BEGIN
+		SELECT * INTO a FROM pay_prepay(order_no => order_no, amount => amount, currency => currency, channel => channel,
+			method => method, request_id => request_id, payer => payer, multi => multi, valid_for => valid_for);
+		ours := concat_ws(' ', a.decision, a.state, a.attempt, a.attempt_state);
+	EXCEPTION WHEN OTHERS THEN
+		ours := SQLSTATE;
+	END;
+	BEGIN
+		SELECT * INTO b FROM plpgsql.prepay(order_no, amount, currency, channel, method, request_id, p_payer => payer,
+			p_multi => multi, p_valid_for => valid_for);
+		theirs := concat_ws(' ', b.decision, b.state, b.attempt, b.attempt_state);
+	EXCEPTION WHEN OTHERS THEN
+		theirs := SQLSTATE;
+	END;
+	PERFORM pg_temp.compare(expected, ours, theirs, format('prepay %s by %s', order_no, request_id));
+	IF expected LIKE 'proceed%' THEN
+		INSERT INTO numbers VALUES (order_no, a.attempt, a.trade_no, b.trade_no);
+	END IF;
+END
+$$;
+
+CREATE FUNCTION pg_temp.callback(expected text, order_no text, attempt integer, callback_id text, reported text,
+	amount bigint DEFAULT 1000, currency text DEFAULT 'CNY', channel text DEFAULT 'test', txn text DEFAULT 'T1') RETURNS void
+	LANGUAGE plpgsql AS $$
+DECLARE
+	a record;
+	b record;
+	n record;
+	ours text;
+	theirs text;
+BEGIN
+	SELECT * INTO n FROM numbers m WHERE (m.order_no, m.attempt) = (callback.order_no, callback.attempt);
+	BEGIN
+		SELECT * INTO a FROM pay_callback(channel, callback_id, coalesce(n.ours, order_no), reported, amount, currency, txn, now());
+		ours := concat_ws(' ', a.decision, a.state, a.attempt, a.attempt_state);
+	EXCEPTION WHEN OTHERS THEN
+		ours := SQLSTATE;
+	END;
+	BEGIN
+		SELECT * INTO b FROM plpgsql.callback(channel, callback_id, coalesce(n.theirs, order_no), reported, amount, currency, txn, now());
+		theirs := concat_ws(' ', b.decision, b.state, b.attempt, b.attempt_state);
+	EXCEPTION WHEN OTHERS THEN
+		theirs := SQLSTATE;
+	END;
+	PERFORM pg_temp.compare(expected, ours, theirs, format('callback %s for %s', callback_id, order_no));
+END
+$$;
+
+-- An order is paid once.
+SELECT pg_temp.prepay('proceed paying 1 paying', 'A', 'card', 'r1');
+SELECT pg_temp.prepay('in_progress paying 1 paying', 'A', 'card', 'r2');
+SELECT pg_temp.prepay('in_progress paying 1 paying', 'A', 'qr', 'r3');
+SELECT pg_temp.prepay('PY422', 'A', 'qr', 'r1');
+SELECT pg_temp.prepay('PY422', 'A', 'card', 'r1', amount => 999);
+SELECT pg_temp.prepay('PY422', 'A', 'card', 'r1', currency => 'USD');
+SELECT pg_temp.prepay('PY422', 'A', 'card', 'r1', payer => 'somebody');
+SELECT pg_temp.prepay('PY422', 'A', 'card', 'r1', multi => true);
+SELECT pg_temp.prepay('proceed paying 1 paying', 'A', 'card', 'r1');
+SELECT pg_temp.callback('mismatch paying 1 paying', 'A', 1, 'c1', 'paid', amount => 999);
+SELECT pg_temp.callback('replayed paying 1 paying', 'A', 1, 'c1', 'paid', amount => 999);
+SELECT pg_temp.prepay('unknown paying 1 paying', 'A', 'card', 'r4');
+
+SELECT pg_temp.prepay('proceed paying 1 paying', 'B', 'card', 'r1');
+SELECT pg_temp.callback('applied paid 1 paid', 'B', 1, 'c1', 'paid');
+SELECT pg_temp.callback('replayed paid 1 paid', 'B', 1, 'c1', 'paid');
+SELECT pg_temp.callback('unchanged paid 1 paid', 'B', 1, 'c2', 'paid');
+SELECT pg_temp.callback('stale paid 1 paid', 'B', 1, 'c3', 'failed');
+SELECT pg_temp.callback('mismatch paid 1 paid', 'B', 1, 'c4', 'paid', txn => 'T2');
+SELECT pg_temp.callback('mismatch paid 1 paid', 'B', 1, 'c5', 'paid', channel => 'bench');
+SELECT pg_temp.prepay('already_paid paid 1 paid', 'B', 'card', 'r2');
+
+-- Failed, paid again; late money is surplus.
+SELECT pg_temp.prepay('proceed paying 1 paying', 'C', 'card', 'r1');
+SELECT pg_temp.callback('applied failed 1 failed', 'C', 1, 'c1', 'failed', amount => NULL, currency => NULL);
+SELECT pg_temp.callback('stale failed 1 failed', 'C', 1, 'c2', 'closed', amount => NULL, currency => NULL);
+SELECT pg_temp.prepay('proceed paying 2 paying', 'C', 'qr', 'r2');
+SELECT pg_temp.callback('applied unknown 2 unknown', 'C', 2, 'c3', 'unknown', amount => NULL, currency => NULL);
+SELECT pg_temp.prepay('unknown unknown 2 unknown', 'C', 'qr', 'r3');
+SELECT pg_temp.callback('applied paid 2 paid', 'C', 2, 'c4', 'paid');
+SELECT pg_temp.callback('surplus paid 1 paid', 'C', 1, 'c5', 'paid');
+SELECT pg_temp.prepay('already_paid paid 2 paid', 'C', 'card', 'r4');
+
+-- Handed out again; not where the channel does not allow it; too many.
+SELECT pg_temp.prepay('proceed paying 1 paying', 'D', 'again', 'r1', channel => 'bench');
+SELECT pg_temp.prepay('proceed paying 1 paying', 'D', 'again', 'r2', channel => 'bench');
+SELECT pg_temp.prepay('unknown paying 1 paying', 'D', 'never', 'r3', channel => 'bench');
+SELECT pg_temp.prepay('proceed paying 1 paying', 'E', 'never', 'r1', channel => 'bench');
+SELECT pg_temp.prepay('unknown paying 1 paying', 'E', 'never', 'r1', channel => 'bench');
+SELECT pg_temp.callback('applied failed 1 failed', 'E', 1, 'c1', 'failed', channel => 'bench');
+SELECT pg_temp.prepay('proceed paying 2 paying', 'E', 'never', 'r2', channel => 'bench');
+SELECT pg_temp.callback('applied failed 2 failed', 'E', 2, 'c2', 'failed', channel => 'bench');
+SELECT pg_temp.prepay('proceed paying 3 paying', 'E', 'never', 'r3', channel => 'bench');
+SELECT pg_temp.callback('applied failed 3 failed', 'E', 3, 'c3', 'failed', channel => 'bench');
+SELECT pg_temp.prepay('throttled failed 3 failed', 'E', 'never', 'r4', channel => 'bench');
+SELECT pg_temp.prepay('proceed paying 4 paying', 'E', 'card', 'r5');
+SELECT pg_temp.callback('applied paid 1 paid', 'E', 1, 'c4', 'paid', channel => 'bench');
+
+-- A cashier that lets a customer pay again.
+SELECT pg_temp.prepay('proceed paying 1 paying', 'F', 'card', 'r1', multi => true);
+SELECT pg_temp.prepay('proceed paying 2 paying', 'F', 'qr', 'r2');
+SELECT pg_temp.callback('applied paying 1 failed', 'F', 1, 'c1', 'failed');
+SELECT pg_temp.callback('applied failed 2 failed', 'F', 2, 'c2', 'failed');
+
+-- Unknown numbers and bad arguments.
+SELECT pg_temp.callback('unmatched', '00000000000000000000000000000000', 1, 'c1', 'paid');
+SELECT pg_temp.callback('unmatched', 'ABC123', 1, 'c1', 'paid');
+SELECT pg_temp.callback('PY400', 'B', 1, 'c6', 'nonsense');
+SELECT pg_temp.callback('PY400', 'B', 1, 'c6', 'paid', amount => NULL);
+SELECT pg_temp.callback('PY400', 'B', 1, '', 'paid');
+SELECT pg_temp.prepay('PY400', '', 'card', 'r1');
+SELECT pg_temp.prepay('PY400', 'G', 'card', '');
+SELECT pg_temp.prepay('PY400', 'G', 'card', 'r1', amount => 0);
+SELECT pg_temp.prepay('PY400', 'G', 'card', 'r1', currency => 'cny');
+SELECT pg_temp.prepay('PY400', 'G', 'nothing', 'r1');
+
+DO $$
+DECLARE
+	differs text;
+BEGIN
+	WITH ours AS (
+		SELECT order_no, seq, attempt, reported::text, decision::text, payment_before::text, payment_after::text,
+			attempt_before::text, attempt_after::text, source, message_id, e.amount, e.currency, channel_txn
+		FROM pay_event e JOIN pay_payment USING (pay_no)
+	), theirs AS (
+		SELECT order_no, seq, attempt, plpgsql.label(reported), CASE decision WHEN 'p' THEN 'proceed' WHEN 'a' THEN 'applied'
+				WHEN '=' THEN 'unchanged' WHEN 's' THEN 'stale' WHEN '$' THEN 'surplus' WHEN 'm' THEN 'mismatch' END,
+			plpgsql.label(payment_before), plpgsql.label(payment_after), plpgsql.label(attempt_before),
+			plpgsql.label(attempt_after), source, message_id, e.amount, e.currency, channel_txn
+		FROM plpgsql.event e JOIN plpgsql.payment USING (pay_no)
+	)
+	SELECT string_agg(t::text, E'\n' ORDER BY t::text) INTO differs FROM (
+		(SELECT 'ours' AS who, * FROM (TABLE ours EXCEPT TABLE theirs) o)
+		UNION ALL (SELECT 'theirs', * FROM (TABLE theirs EXCEPT TABLE ours) o)) t;
+	IF differs IS NOT NULL THEN
+		RAISE EXCEPTION 'pay_idem and PL/pgSQL logged differently' USING DETAIL = differs;
+	END IF;
+	SELECT string_agg(t::text, E'\n' ORDER BY t::text) INTO differs FROM (
+		SELECT order_no, p.kind AS ours, q.kind AS theirs
+		FROM (SELECT order_no, r.* FROM pay_review r LEFT JOIN pay_payment USING (pay_no)) p
+			FULL JOIN (SELECT order_no, r.* FROM plpgsql.review r LEFT JOIN plpgsql.payment USING (pay_no)) q
+			USING (order_no, kind, message_id)
+		WHERE order_no IS NOT NULL AND (p.kind IS NULL OR q.kind IS NULL)) t;
+	IF differs IS NOT NULL THEN
+		RAISE EXCEPTION 'pay_idem and PL/pgSQL put different things up for review' USING DETAIL = differs;
+	END IF;
+END
+$$;

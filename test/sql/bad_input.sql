@@ -1,0 +1,278 @@
+-- Bad input: whatever it is, the answer is the design's, and no row changes.
+
+CREATE SCHEMA bad_input;
+SET client_min_messages = warning;
+
+-- An order with an open attempt and an open review: something to spoil.
+SELECT decision FROM pay_prepay(order_no => 'B1', amount => 100, currency => 'CNY', merchant => 'bad', payer => 'bob',
+	channel => 'test', method => 'test', request_id => 'R1');
+SELECT decision FROM pay_callback(channel => 'test', callback_id => 'C1', reported => 'paid', amount => 99, currency => 'CNY',
+	trade_no => (SELECT trade_no FROM pay_query('B1', 'bad')));
+
+-- A good call of each function. Every case below spoils one argument of it.
+CREATE TABLE bad_input.good (function text PRIMARY KEY, arguments jsonb);
+INSERT INTO bad_input.good VALUES
+	('pay_create', $${"order_no": "'B1'", "amount": "100", "currency": "'CNY'", "merchant": "'bad'", "payer": "'bob'"}$$),
+	('pay_prepay', $${"order_no": "'B1'", "amount": "100", "currency": "'CNY'", "merchant": "'bad'", "payer": "'bob'",
+		"channel": "'test'", "method": "'test'", "request_id": "'R2'"}$$),
+	('pay_credential', $${"trade_no": "bad_input.trade_no()", "credential": "'prepay_id=1'", "valid_for": "interval '1 hour'"}$$),
+	('pay_query', $${"order_no": "'B1'", "merchant": "'bad'"}$$),
+	('pay_transition', $${"trade_no": "bad_input.trade_no()", "to_state": "'unknown'"}$$),
+	('pay_callback', $${"channel": "'test'", "callback_id": "'C2'", "trade_no": "bad_input.trade_no()",
+		"reported": "'paid'", "amount": "100", "currency": "'CNY'"}$$),
+	('pay_review_resolve', $${"review_id": "bad_input.review_id()", "verdict": "'dismiss'", "reason": "'a test'"}$$),
+	('pay_history', $${"trade_no": "bad_input.trade_no()"}$$),
+	('pay_can', $${"from_state": "'paying'", "to_state": "'paid'"}$$),
+	('pay_next', $${"state": "'paying'"}$$),
+	('pay_is_final', $${"state": "'paying'"}$$),
+	('pay_shard_of', $${"trade_no": "bad_input.trade_no()"}$$),
+	('pay_time', $${"trade_no": "bad_input.trade_no()"}$$),
+	('pay_channel_of', $${"trade_no": "bad_input.trade_no()"}$$),
+	('pay_attempt_of', $${"trade_no": "bad_input.trade_no()"}$$),
+	('pay_grant', $${"role": "current_user::text", "kind": "'auditor'"}$$);
+CREATE FUNCTION bad_input.trade_no() RETURNS text LANGUAGE sql STABLE AS
+	$$SELECT trade_no::text FROM pay_attempt JOIN pay_payment USING (pay_no) WHERE merchant = 'bad' AND order_no = 'B1'$$;
+CREATE FUNCTION bad_input.review_id() RETURNS bigint LANGUAGE sql STABLE AS
+	$$SELECT review_id FROM pay_review JOIN pay_payment USING (pay_no) WHERE merchant = 'bad' AND order_no = 'B1'$$;
+
+-- What is bad in an argument of each kind, and the answer.
+CREATE TABLE bad_input.bad (kind text, what text, value text, expected text);
+INSERT INTO bad_input.bad VALUES
+	-- a name that somebody gives: 1 to 255 bytes
+	('key', 'NULL', 'NULL', 'PY400'),
+	('key', 'empty', $$''$$, 'PY400'),
+	('key', '256 bytes', $$repeat('x', 256)$$, 'PY400'),
+	('key', '300 characters', $$repeat('x', 300)$$, 'PY400'),
+	('key', '128 characters, 256 bytes', $$repeat('é', 128)$$, 'PY400'),
+	('key', 'no UTF-8', $$convert_from('\xff41', 'UTF8')$$, '22021'),
+	('key', 'a zero byte', $$convert_from('\x4100', 'UTF8')$$, '22021'),
+	-- one that may be left out
+	('optional key', 'empty', $$''$$, 'PY400'),
+	('optional key', '300 characters', $$repeat('x', 300)$$, 'PY400'),
+	-- a shop may have no name, but it is not NULL
+	('merchant', 'NULL', 'NULL', 'PY400'),
+	('merchant', '300 characters', $$repeat('x', 300)$$, 'PY400'),
+	-- 1 to 2^53 - 1 minor units
+	('amount', 'NULL', 'NULL', 'PY400'),
+	('amount', '0', '0', 'PY400'),
+	('amount', '-1', '-1', 'PY400'),
+	('amount', '2^53', '9007199254740992', 'PY400'),
+	('amount', '2^63 - 1', '9223372036854775807', 'PY400'),
+	('amount', '-2^63', '(-9223372036854775808)', 'PY400'),
+	('amount', '2^63', '9223372036854775808', '42883'),
+	-- three capital letters
+	('currency', 'NULL', 'NULL', 'PY400'),
+	('currency', 'empty', $$''$$, 'PY400'),
+	('currency', 'cn', $$'cn'$$, 'PY400'),
+	('currency', 'XXXX', $$'XXXX'$$, 'PY400'),
+	('currency', 'usd', $$'usd'$$, 'PY400'),
+	('currency', 'U$D', $$'U$D'$$, 'PY400'),
+	('currency', 'US1', $$'US1'$$, 'PY400'),
+	('currency', 'space', $$'CN '$$, 'PY400'),
+	('currency', 'no ASCII', $$'ÄÖÜ'$$, 'PY400'),
+	('currency', '300 characters', $$repeat('X', 300)$$, 'PY400'),
+	('channel', 'NULL', 'NULL', 'PY400'),
+	('channel', 'empty', $$''$$, 'PY400'),
+	('channel', 'unknown', $$'nobody'$$, 'PY400'),
+	('channel', 'capitals', $$'TEST'$$, 'PY400'),
+	('channel', 'space', $$'test '$$, 'PY400'),
+	('channel', '300 characters', $$repeat('x', 300)$$, 'PY400'),
+	('method', 'NULL', 'NULL', 'PY400'),
+	('method', 'empty', $$''$$, 'PY400'),
+	('method', 'unknown', $$'nobody'$$, 'PY400'),
+	('method', 'of another channel', $$'jsapi'$$, 'PY400'),
+	('method', '300 characters', $$repeat('x', 300)$$, 'PY400'),
+	-- a duration that a caller asks for
+	('duration', '0', $$interval '0'$$, 'PY400'),
+	('duration', '-1 hour', $$interval '-1 hour'$$, 'PY400'),
+	('duration', 'past the calendar', $$interval '300000 years'$$, 'PY400'),
+	-- a state that may be reported or stepped to
+	('state', 'NULL', 'NULL', 'PY400'),
+	('state', 'empty', $$''$$, 'PY400'),
+	('state', 'unknown label', $$'SUCCESS'$$, 'PY400'),
+	('state', 'capitals', $$'PAID'$$, 'PY400'),
+	('state', 'space', $$'paid '$$, 'PY400'),
+	('state', 'created', $$'created'$$, 'PY400'),
+	('state', '300 characters', $$repeat('x', 300)$$, 'PY400'),
+	('label', 'empty', $$''$$, 'PY400'),
+	('label', 'unknown', $$'SUCCESS'$$, 'PY400'),
+	('label', 'capitals', $$'PAID'$$, 'PY400'),
+	-- what is no number of ours
+	('number', 'empty', $$''$$, 'PY400'),
+	('number', 'ABC123', $$'ABC123'$$, 'PY404'),
+	('number', 'random version 4', $$'f47ac10b-58cc-4372-a567-0e02b2c3d479'$$, 'PY404'),
+	('number', 'version 7', $$overlay(bad_input.trade_no() PLACING '7' FROM 15)$$, 'PY404'),
+	('number', 'route without attempt', $$overlay(bad_input.trade_no() PLACING '80' FROM 20)$$, 'PY404'),
+	('number', 'cut off', $$left(bad_input.trade_no(), 35)$$, 'PY404'),
+	('number', 'one digit more', $$bad_input.trade_no() || '0'$$, 'PY404'),
+	('number', 'space before', $$' ' || bad_input.trade_no()$$, 'PY404'),
+	('number', 'space after', $$bad_input.trade_no() || ' '$$, 'PY404'),
+	('number', 'newline after', $$bad_input.trade_no() || E'\n'$$, 'PY404'),
+	('number', 'braces', $$'{' || bad_input.trade_no() || '}'$$, 'PY404'),
+	('number', 'dashes elsewhere', $$replace(bad_input.trade_no(), '-', '--')$$, 'PY404'),
+	('number', 'no UTF-8', $$convert_from('\xff', 'UTF8')$$, '22021'),
+	('number', '300 digits', $$repeat('0', 300)$$, 'PY400'),
+	-- what is one, but nobody's: another random part, route, attempt, shard
+	('number of nobody', 'well-formed', $$'019b76da80008001810123456789abcd'$$, 'PY404'),
+	('number of nobody', 'another payment', $$left(bad_input.trade_no(), 35) || translate(right(bad_input.trade_no(), 1), '0123456789abcdef', '1032547698badcfe')$$, 'PY404'),
+	('number of nobody', 'another route', $$overlay(bad_input.trade_no() PLACING '002' FROM 16)$$, 'PY404'),
+	('number of nobody', 'another attempt', $$overlay(bad_input.trade_no() PLACING '82' FROM 20)$$, 'PY404'),
+	('number of nobody', 'another shard', $$overlay(bad_input.trade_no() PLACING translate(substr(bad_input.trade_no(), 22, 1), '0123456789abcdef', '1032547698badcfe') FROM 22)$$, 'PY404'),
+	('required', 'NULL', 'NULL', 'PY400'),
+	('required', 'empty', $$''$$, 'PY400'),
+	('verdict', 'NULL', 'NULL', 'PY400'),
+	('verdict', 'empty', $$''$$, 'PY400'),
+	('verdict', 'unknown', $$'maybe'$$, 'PY400'),
+	('verdict', 'capitals', $$'DISMISS'$$, 'PY400'),
+	('review', 'NULL', 'NULL', 'PY400'),
+	('review', 'none of that id', '0', 'PY404'),
+	('review', 'negative', '-1', 'PY404'),
+	('review', '2^63 - 1', '9223372036854775807', 'PY404'),
+	('role', 'NULL', 'NULL', 'PY400'),
+	('role', 'unknown', $$'nobody at all'$$, 'PY400'),
+	('role', 'public', $$'public'$$, 'PY400'),
+	('kind of role', 'NULL', 'NULL', 'PY400'),
+	('kind of role', 'unknown', $$'boss'$$, 'PY400');
+
+-- Which argument is of which kind. What may be left out is not in the good call.
+CREATE TABLE bad_input.kind (function text, argument text, kind text);
+INSERT INTO bad_input.kind VALUES
+	('pay_create', 'order_no', 'key'), ('pay_create', 'merchant', 'merchant'), ('pay_create', 'payer', 'optional key'),
+	('pay_create', 'amount', 'amount'), ('pay_create', 'currency', 'currency'), ('pay_create', 'valid_for', 'duration'),
+	('pay_prepay', 'order_no', 'key'), ('pay_prepay', 'merchant', 'merchant'), ('pay_prepay', 'payer', 'optional key'),
+	('pay_prepay', 'amount', 'amount'), ('pay_prepay', 'currency', 'currency'), ('pay_prepay', 'valid_for', 'duration'),
+	('pay_prepay', 'channel', 'channel'), ('pay_prepay', 'method', 'method'), ('pay_prepay', 'request_id', 'key'),
+	('pay_credential', 'trade_no', 'number'), ('pay_credential', 'trade_no', 'number of nobody'),
+	('pay_credential', 'credential', 'required'), ('pay_credential', 'valid_for', 'duration'),
+	('pay_query', 'order_no', 'key'), ('pay_query', 'merchant', 'merchant'),
+	('pay_transition', 'trade_no', 'number'), ('pay_transition', 'trade_no', 'number of nobody'),
+	('pay_transition', 'to_state', 'state'), ('pay_transition', 'request_id', 'optional key'),
+	('pay_transition', 'channel_txn', 'optional key'),
+	('pay_callback', 'channel', 'channel'), ('pay_callback', 'callback_id', 'optional key'), ('pay_callback', 'reported', 'state'),
+	('pay_callback', 'amount', 'amount'), ('pay_callback', 'currency', 'currency'), ('pay_callback', 'channel_txn', 'optional key'),
+	('pay_review_resolve', 'review_id', 'review'), ('pay_review_resolve', 'verdict', 'verdict'),
+	('pay_review_resolve', 'reason', 'required'),
+	('pay_history', 'trade_no', 'number'), ('pay_history', 'trade_no', 'number of nobody'),
+	('pay_can', 'from_state', 'label'), ('pay_can', 'to_state', 'label'), ('pay_next', 'state', 'label'), ('pay_is_final', 'state', 'label'),
+	('pay_shard_of', 'trade_no', 'number'), ('pay_time', 'trade_no', 'number'),
+	('pay_channel_of', 'trade_no', 'number'), ('pay_attempt_of', 'trade_no', 'number'),
+	('pay_grant', 'role', 'role'), ('pay_grant', 'kind', 'kind of role');
+
+-- And what is bad in a way of its own.
+CREATE TABLE bad_input.own (function text, argument text, what text, value text, expected text);
+INSERT INTO bad_input.own VALUES
+	('pay_credential', 'trade_no', 'NULL', 'NULL', 'PY400'),
+	('pay_credential', 'trade_no', 'the payment''s own number', $$overlay(overlay(bad_input.trade_no() PLACING '000' FROM 16) PLACING '80' FROM 20)$$, 'PY404'),
+	('pay_credential', 'valid_for', 'NULL', 'NULL', 'PY400'),
+	('pay_transition', 'trade_no', 'NULL', 'NULL', 'PY400'),
+	('pay_transition', 'to_state', 'paying', $$'paying'$$, 'PY409'),
+	('pay_transition', 'to_state', 'not legal', $$'capturing'$$, 'PY409'),
+	('pay_transition', 'amount', '0', '0', 'PY400'),
+	('pay_transition', 'amount', '-1', '-1', 'PY400'),
+	('pay_transition', 'amount', '2^63 - 1', '9223372036854775807', 'PY400'),
+	('pay_transition', 'currency', 'cn', $$'cn'$$, 'PY400'),
+	('pay_history', 'trade_no', 'NULL', 'NULL', 'PY400'),
+	-- a callback raises only for what means nothing: an empty number does
+	('pay_callback', 'trade_no', 'NULL', 'NULL', 'PY400'),
+	('pay_callback', 'trade_no', 'empty', $$''$$, 'PY400'),
+	('pay_callback', 'trade_no', '300 characters', $$repeat('0', 300)$$, 'PY400'),
+	-- not in this version
+	('pay_prepay', 'replaces', 'an order', $$'B0'$$, '0A000'),
+	('pay_prepay', 'holds', 'a coupon', $$'{coupon:C1}'::text[]$$, '0A000'),
+	-- the same order, another content
+	('pay_create', 'amount', 'another', '101', 'PY422'),
+	('pay_create', 'currency', 'another', $$'USD'$$, 'PY422'),
+	('pay_create', 'payer', 'another', $$'alice'$$, 'PY422'),
+	('pay_create', 'multi', 'another', 'true', 'PY422'),
+	('pay_prepay', 'amount', 'another', '101', 'PY422'),
+	('pay_prepay', 'currency', 'another', $$'USD'$$, 'PY422'),
+	('pay_prepay', 'payer', 'another', $$'alice'$$, 'PY422'),
+	('pay_prepay', 'multi', 'another', 'true', 'PY422');
+
+CREATE TABLE bad_input.result (n integer GENERATED ALWAYS AS IDENTITY, function text, argument text, what text,
+	expected text, answer text, unchanged boolean);
+DO $$
+DECLARE
+	t record;
+	before text := test.fingerprint();
+	after text;
+	call text;
+	answer text;
+BEGIN
+	FOR t IN
+		SELECT function, argument, what, value, expected
+		FROM bad_input.kind JOIN bad_input.bad USING (kind)
+		UNION ALL SELECT function, argument, what, value, expected FROM bad_input.own
+		ORDER BY function, argument, what
+	LOOP
+		SELECT format('SELECT %I(%s)', t.function, string_agg(format('%I => %s', key, value), ', '))
+		INTO call FROM bad_input.good, jsonb_each_text(arguments || jsonb_build_object(t.argument, t.value))
+		WHERE function = t.function GROUP BY function;
+		answer := test.try(call);
+		after := test.fingerprint();
+		INSERT INTO bad_input.result (function, argument, what, expected, answer, unchanged)
+		VALUES (t.function, t.argument, t.what, t.expected, answer, after = before);
+		before := after;
+	END LOOP;
+END
+$$;
+
+-- Not as expected, changed a row, or a refusal of ours without DETAIL: none.
+SELECT function, argument, what, expected, answer, unchanged FROM bad_input.result
+WHERE split_part(answer, ' ', 1) <> expected OR NOT unchanged OR expected NOT IN ('22021', '42883') AND answer NOT LIKE '% | DETAIL: %'
+ORDER BY n;
+SELECT function, count(*) AS cases, count(*) FILTER (WHERE expected = 'PY400') AS "PY400",
+	count(*) FILTER (WHERE expected = 'PY404') AS "PY404", count(*) FILTER (WHERE expected = 'PY409') AS "PY409",
+	count(*) FILTER (WHERE expected = 'PY422') AS "PY422", count(*) FILTER (WHERE expected NOT LIKE 'PY%') AS others
+FROM bad_input.result GROUP BY function ORDER BY function;
+
+-- The good calls are good (each is rolled back), so it was the one argument that was refused.
+CREATE FUNCTION bad_input.refused(call text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE call;
+	RAISE EXCEPTION 'good' USING ERRCODE = 'OK000';
+EXCEPTION WHEN OTHERS THEN
+	RETURN nullif(SQLSTATE, 'OK000');
+END
+$$;
+SELECT count(*) AS good_calls, count(refused) AS refused
+FROM bad_input.good, LATERAL (SELECT string_agg(format('%I => %s', key, value), ', ') FROM jsonb_each_text(arguments)) AS a (list),
+	bad_input.refused(format('SELECT %I(%s)', function, list));
+
+-- And what is just allowed is allowed: 255 bytes, 2^53 - 1, no merchant.
+BEGIN;
+SELECT decision, amount FROM pay_prepay(order_no => repeat('é', 127) || 'x', amount => 9007199254740991, currency => 'XXX',
+	merchant => repeat('m', 255), payer => repeat('p', 255), channel => 'test', method => 'test', request_id => repeat('r', 255));
+SELECT decision, merchant FROM pay_create(order_no => ' ', amount => 1, currency => 'JPY', merchant => '');
+ROLLBACK;
+
+-- How a refusal reads.
+SELECT function, argument, what, answer FROM bad_input.result
+WHERE (function, argument, what) IN (
+	('pay_prepay', 'order_no', 'NULL'), ('pay_prepay', 'order_no', 'empty'), ('pay_prepay', 'order_no', '256 bytes'),
+	('pay_prepay', 'amount', '0'), ('pay_prepay', 'amount', '2^63 - 1'), ('pay_prepay', 'currency', 'cn'),
+	('pay_prepay', 'channel', 'unknown'), ('pay_prepay', 'method', 'of another channel'), ('pay_prepay', 'amount', 'another'),
+	('pay_prepay', 'replaces', 'an order'), ('pay_prepay', 'valid_for', '-1 hour'),
+	('pay_transition', 'trade_no', 'ABC123'), ('pay_transition', 'trade_no', 'another route'), ('pay_transition', 'to_state', 'capitals'),
+	('pay_transition', 'to_state', 'paying'), ('pay_transition', 'to_state', 'not legal'), ('pay_callback', 'reported', 'created'),
+	('pay_review_resolve', 'review_id', 'none of that id'), ('pay_review_resolve', 'verdict', 'unknown'),
+	('pay_grant', 'role', 'unknown'))
+ORDER BY n;
+
+-- A channel's report of what is no number of ours is not refused but unmatched:
+-- for a person to look at, and nothing else changes.
+BEGIN;
+CREATE TEMP TABLE before ON COMMIT DROP AS
+	SELECT (SELECT count(*) FROM pay_event) AS events, (SELECT md5(string_agg(p::text, '' ORDER BY p::text)) FROM pay_payment p) AS payments,
+		(SELECT md5(string_agg(a::text, '' ORDER BY a::text)) FROM pay_attempt a) AS attempts;
+SELECT kind, what, decision, pay_no IS NULL AS no_payment, state, trade_no IS NOT NULL AS says_which
+FROM bad_input.bad, LATERAL (SELECT test.try('SELECT ' || value) AS number) AS n,
+	pay_callback(channel => 'test', callback_id => 'bad', trade_no => number, reported => 'paid', amount => 100, currency => 'CNY')
+WHERE kind IN ('number', 'number of nobody') AND what NOT IN ('empty', 'no UTF-8', '300 digits') ORDER BY kind, what COLLATE "C";
+SELECT count(*) AS reviews, bool_and(about_money) AS about_money, bool_and(pay_no IS NULL) AS of_no_payment
+FROM pay_review WHERE kind = 'unmatched' AND message_id = 'bad';
+SELECT events = (SELECT count(*) FROM pay_event) AS events, payments = (SELECT md5(string_agg(p::text, '' ORDER BY p::text)) FROM pay_payment p) AS payments,
+	attempts = (SELECT md5(string_agg(a::text, '' ORDER BY a::text)) FROM pay_attempt a) AS attempts FROM before;
+ROLLBACK;
+
+DROP SCHEMA bad_input CASCADE;

@@ -1,0 +1,141 @@
+-- Breaks payments on purpose, each in one way, behind the guards' back: what
+-- storm.check() then says is in storm.broken, decided by hand.
+
+CREATE TABLE storm.broken (
+	way text PRIMARY KEY,
+	pay_no uuid,
+	expected text NOT NULL
+);
+COMMENT ON COLUMN storm.broken.expected IS 'the checks that report this payment, in alphabetical order';
+
+CREATE FUNCTION storm.prepay(way text, request_id text DEFAULT 'r1', multi boolean DEFAULT NULL, channel text DEFAULT 'test') RETURNS text
+	LANGUAGE sql VOLATILE AS $$
+	SELECT trade_no FROM pay_prepay(order_no => way, amount => 1000, currency => 'CNY', channel => channel, method => 'qr', request_id => request_id, multi => multi)
+$$;
+CREATE FUNCTION storm.report(trade_no text, reported text, amount bigint DEFAULT 1000) RETURNS text
+	LANGUAGE sql VOLATILE AS $$
+	SELECT decision FROM pay_callback(channel => 'test', callback_id => reported, trade_no => trade_no, reported => reported, amount => amount, currency => 'CNY')
+$$;
+CREATE FUNCTION storm.will_break(way text, expected text) RETURNS void
+	LANGUAGE sql VOLATILE AS $$
+	INSERT INTO storm.broken SELECT way, pay_no, expected FROM pay_payment WHERE order_no = way
+$$;
+CREATE FUNCTION storm.number_of(way text) RETURNS uuid
+	LANGUAGE sql STABLE AS 'SELECT pay_no FROM storm.broken b WHERE b.way = number_of.way';
+
+-- First the orders as they ought to be.
+SELECT storm.prepay('the payment steps without an event');
+SELECT storm.prepay('the attempt steps without an event');
+SELECT storm.report(trade, 'unknown'), storm.report(trade, 'failed') FROM storm.prepay('an event is lost') AS t (trade);
+SELECT storm.report(trade, 'failed') FROM storm.prepay('the last event is lost') AS t (trade);
+SELECT storm.report(trade, 'paid') FROM storm.prepay('a paid payment fails') AS t (trade);
+SELECT storm.report(trade, 'paying') FROM storm.prepay('a message is processed twice') AS t (trade);
+SELECT storm.report(one, 'paid'), storm.report(two, 'paid')
+FROM (SELECT storm.prepay('another attempt wins', 'r1', true) AS one, storm.prepay('another attempt wins', 'r2') AS two OFFSET 0) t;
+SELECT storm.report(one, 'paid'), storm.report(two, 'paid')
+FROM (SELECT storm.prepay('two attempts win', 'r1', true) AS one, storm.prepay('two attempts win', 'r2') AS two OFFSET 0) t;
+SELECT storm.report(trade, 'paid') FROM storm.prepay('a fen is lost on the way to the payment') AS t (trade);
+SELECT storm.report(trade, 'paid') FROM storm.prepay('a fen is lost on the way from the channel') AS t (trade);
+SELECT storm.report(trade, 'paid', 999) FROM storm.prepay('nobody is asked about a mismatch') AS t (trade);
+SELECT storm.report(trade, 'paid', 999) FROM storm.prepay('handed out while money is in review') AS t (trade);
+SELECT storm.report(trade, 'unknown') FROM storm.prepay('the payment does not follow its attempt') AS t (trade);
+SELECT storm.report(trade, 'closed') FROM storm.prepay('the payment ends and nobody asked it to') AS t (trade);
+SELECT storm.report(trade, 'failed') FROM storm.prepay('what is stale changes something') AS t (trade);
+SELECT storm.prepay('the route is another');
+SELECT storm.prepay('the attempt is lost');
+SELECT storm.prepay('the attempt''s number says another route');
+SELECT storm.prepay('the payment''s number says another shard');
+SELECT storm.prepay('an attempt opens without a hand-out');
+SELECT storm.prepay('two attempts at once', 'r1', true), storm.prepay('two attempts at once', 'r2');
+INSERT INTO pay_channel (channel, method, max_attempts) VALUES ('two at most', 'qr', 2);
+SELECT storm.prepay('too many attempts', 'r1', true, 'two at most'), storm.prepay('too many attempts', 'r2', true, 'two at most');
+SELECT decision FROM pay_create(order_no => 'a payment comes from nowhere', amount => 1000, currency => 'CNY');
+SELECT decision FROM pay_create(order_no => 'an order has two payments', amount => 1000, currency => 'CNY');
+SELECT decision FROM pay_create(order_no => 'an order has two payments: the other', amount => 1000, currency => 'CNY');
+
+SELECT storm.will_break(way, expected) FROM (VALUES
+	('the payment steps without an event', 'payment state'),
+	('the attempt steps without an event', 'attempt state'),
+	('an event is lost', 'attempt chain, numbering, payment chain'),
+	('the last event is lost', 'attempt state, numbering, payment state'),
+	('a paid payment fails', 'legal step, winner'),
+	('a message is processed twice', 'message'),
+	('another attempt wins', 'winner'),
+	('two attempts win', 'payment chain, winner'),
+	('a fen is lost on the way to the payment', 'collected'),
+	('a fen is lost on the way from the channel', 'collected'),
+	('nobody is asked about a mismatch', 'review'),
+	('handed out while money is in review', 'money in review'),
+	('the payment does not follow its attempt', 'rule'),
+	('the payment ends and nobody asked it to', 'rule'),
+	('what is stale changes something', 'decision'),
+	('the route is another', 'routes'),
+	('the attempt is lost', 'routes'),
+	('the attempt''s number says another route', 'number'),
+	('the payment''s number says another shard', 'number'),
+	('an attempt opens without a hand-out', 'handed out'),
+	('two attempts at once', 'beside an open attempt'),
+	('too many attempts', 'too many'),
+	('a payment comes from nowhere', 'first event'),
+	('an order has two payments', 'one payment'),
+	('an order has two payments: the other', 'number, one payment')
+) AS t (way, expected);
+INSERT INTO storm.broken
+SELECT 'an answer is forgotten', pay_no, 'answered'
+FROM pay_payment JOIN storm.answer USING (order_no)
+WHERE called = 'prepay' AND decision = 'proceed'
+ORDER BY order_no LIMIT 1;
+
+-- So far nothing is wrong with them.
+SELECT count(*) AS violations_before FROM storm.check();
+
+-- Then as they never may be.
+SET session_replication_role = replica;
+DROP INDEX pay_event_message_idx;
+ALTER TABLE pay_payment DROP CONSTRAINT pay_payment_merchant_order_no_key;
+ALTER TABLE pay_attempt DROP CONSTRAINT pay_attempt_trade_no_check;
+
+UPDATE pay_payment SET state = 'unknown' WHERE pay_no = storm.number_of('the payment steps without an event');
+UPDATE pay_attempt SET state = 'unknown' WHERE pay_no = storm.number_of('the attempt steps without an event');
+DELETE FROM pay_event WHERE pay_no = storm.number_of('an event is lost') AND seq = 2;
+DELETE FROM pay_event WHERE pay_no = storm.number_of('the last event is lost') AND seq = 2;
+
+INSERT INTO pay_event (pay_no, seq, attempt, decision, payment_before, payment_after, source)
+VALUES (storm.number_of('a paid payment fails'), 3, 0, 'applied', 'paid', 'failed', 'update');
+UPDATE pay_payment SET state = 'failed', winner = NULL, amount_collected = 0, last_seq = 3
+WHERE pay_no = storm.number_of('a paid payment fails');
+
+INSERT INTO pay_event (pay_no, seq, attempt, decision, payment_before, payment_after, attempt_before, attempt_after, source, message_id)
+SELECT pay_no, 3, attempt, decision, payment_before, payment_after, attempt_before, attempt_after, source, message_id
+FROM pay_event WHERE pay_no = storm.number_of('a message is processed twice') AND seq = 2;
+UPDATE pay_payment SET last_seq = 3 WHERE pay_no = storm.number_of('a message is processed twice');
+
+UPDATE pay_payment SET winner = 2 WHERE pay_no = storm.number_of('another attempt wins');
+UPDATE pay_event SET payment_before = 'failed' WHERE pay_no = storm.number_of('two attempts win') AND seq = 4;
+
+UPDATE pay_payment SET amount_collected = 999 WHERE pay_no = storm.number_of('a fen is lost on the way to the payment');
+UPDATE pay_payment SET amount_collected = 999 WHERE pay_no = storm.number_of('a fen is lost on the way from the channel');
+UPDATE pay_attempt SET amount_collected = 999 WHERE pay_no = storm.number_of('a fen is lost on the way from the channel');
+
+DELETE FROM pay_review WHERE pay_no = storm.number_of('nobody is asked about a mismatch');
+INSERT INTO pay_event (pay_no, seq, attempt, decision, payment_before, payment_after, attempt_before, attempt_after, source)
+VALUES (storm.number_of('handed out while money is in review'), 3, 1, 'proceed', 'paying', 'paying', 'paying', 'paying', 'prepay');
+UPDATE pay_payment SET last_seq = 3 WHERE pay_no = storm.number_of('handed out while money is in review');
+
+UPDATE pay_event SET payment_after = 'closing' WHERE pay_no = storm.number_of('the payment does not follow its attempt') AND seq = 2;
+UPDATE pay_payment SET state = 'closing' WHERE pay_no = storm.number_of('the payment does not follow its attempt');
+UPDATE pay_event SET payment_after = 'closed' WHERE pay_no = storm.number_of('the payment ends and nobody asked it to') AND seq = 2;
+UPDATE pay_payment SET state = 'closed' WHERE pay_no = storm.number_of('the payment ends and nobody asked it to');
+UPDATE pay_event SET decision = 'stale' WHERE pay_no = storm.number_of('what is stale changes something') AND seq = 2;
+
+UPDATE pay_payment SET routes = '{2}' WHERE pay_no = storm.number_of('the route is another');
+DELETE FROM pay_attempt WHERE pay_no = storm.number_of('the attempt is lost');
+UPDATE pay_attempt SET trade_no = storm.trade_no(pay_no, 1, 2)::uuid WHERE pay_no = storm.number_of('the attempt''s number says another route');
+UPDATE pay_payment SET order_no = order_no || ' of another order' WHERE pay_no = storm.number_of('the payment''s number says another shard');
+UPDATE pay_event SET decision = 'applied' WHERE pay_no = storm.number_of('an attempt opens without a hand-out') AND seq = 1;
+UPDATE pay_payment SET multi = false WHERE pay_no = storm.number_of('two attempts at once');
+UPDATE pay_channel SET max_attempts = 1 WHERE channel = 'two at most';
+UPDATE pay_event SET source = 'update' WHERE pay_no = storm.number_of('a payment comes from nowhere');
+UPDATE pay_payment SET order_no = 'an order has two payments' WHERE pay_no = storm.number_of('an order has two payments: the other');
+DELETE FROM storm.answer WHERE ctid = (SELECT a.ctid FROM storm.answer a JOIN pay_payment p USING (order_no)
+	WHERE p.pay_no = storm.number_of('an answer is forgotten') AND a.called = 'prepay' AND a.decision = 'proceed' LIMIT 1);

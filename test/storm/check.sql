@@ -1,0 +1,335 @@
+-- What must hold of the tables, whatever happened: storm.check() returns a row
+-- for each violation, with the check's name, the payment and the facts.
+--
+-- Written from the design and typed by hand: it uses none of the extension's
+-- functions, and reads the tables only.
+
+-- Section 2 of the design: every legal step.
+CREATE TABLE storm.legal_step (
+	machine text,
+	from_state text,
+	to_state text,
+	PRIMARY KEY (machine, from_state, to_state)
+);
+INSERT INTO storm.legal_step
+SELECT machine, from_state, unnest(string_to_array(to_states, ' '))
+FROM (VALUES
+	('payment', 'created', 'paying closed'),
+	('payment', 'paying', 'authorized paid failed unknown closing closed reversed'),
+	('payment', 'authorized', 'capturing paid failed unknown closing closed reversed'),
+	('payment', 'capturing', 'paid authorized failed unknown reversed'),
+	('payment', 'unknown', 'paying authorized capturing paid failed closing closed reversed'),
+	('payment', 'closing', 'paid authorized failed unknown closed reversed'),
+	('payment', 'failed', 'paying authorized paid closed'),
+	('attempt', 'paying', 'authorized paid failed unknown closing closed reversed'),
+	('attempt', 'authorized', 'capturing paid failed unknown closing closed reversed'),
+	('attempt', 'capturing', 'paid authorized failed unknown reversed'),
+	('attempt', 'unknown', 'paying authorized capturing paid failed closing closed reversed'),
+	('attempt', 'closing', 'paid authorized failed unknown closed reversed'),
+	('attempt', 'failed', 'authorized paid'),
+	('attempt', 'closed', 'authorized paid'),
+	('attempt', 'reversed', 'authorized paid')
+) AS t (machine, from_state, to_states);
+
+CREATE FUNCTION storm.legal(machine text, from_state text, to_state text) RETURNS boolean
+	LANGUAGE sql STABLE AS $$
+	SELECT EXISTS (SELECT FROM storm.legal_step s
+		WHERE s.machine = $1 AND s.from_state = $2 AND s.to_state = $3)
+$$;
+
+/*
+ * Follows each payment through its events, keeps the attempts' states, and
+ * compares each change of the payment with the rule:
+ *
+ *   A payment is paid when an attempt wins. Else it shows its most open attempt
+ *   (capturing, authorized, paying, unknown, closing; where that step is not
+ *   legal, unknown). When none is open it is failed; but closed (or reversed,
+ *   if that is how its last attempt ended) when it was asked to end or is past
+ *   valid_for.
+ *
+ * Where the table has no such step, the next one in that sentence is taken:
+ * closed for reversed, failed for closed (capturing has neither), and a payment
+ * that cannot even become unknown (a DBA made it failed while an attempt is
+ * open) stays.
+ */
+CREATE FUNCTION storm.follow() RETURNS TABLE ("check" text, pay_no uuid, what text)
+	LANGUAGE plpgsql STABLE AS $follow$
+DECLARE
+	e record;
+	current_pay uuid;
+	attempts text[];			-- state of each attempt
+	open_in_order CONSTANT text[] := '{capturing,authorized,paying,unknown,closing}';
+	winner integer;
+	asked_to_end boolean;
+	open_reviews integer;
+	most_open text;
+	ended boolean;
+	on_the_edge boolean;		-- valid_for ended just when this happened
+	allowed text[];
+BEGIN
+	FOR e IN
+		SELECT v.pay_no, v.seq, v.attempt, v.source, v.decision::text AS decision, v.reason, v.recorded_at,
+			v.payment_before::text AS payment_before, v.payment_after::text AS payment_after,
+			v.attempt_before::text AS attempt_before, v.attempt_after::text AS attempt_after,
+			p.multi, p.valid_until, p.winner AS final_winner,
+			lead(v.seq) OVER (PARTITION BY v.pay_no ORDER BY v.seq) IS NULL AS is_last
+		FROM pay_event v JOIN pay_payment p USING (pay_no)
+		ORDER BY v.pay_no, v.seq
+	LOOP
+		pay_no := e.pay_no;
+		IF pay_no IS DISTINCT FROM current_pay THEN
+			current_pay := pay_no;
+			attempts := '{}';
+			winner := NULL;
+			asked_to_end := false;
+		END IF;
+
+		asked_to_end := asked_to_end OR (e.source = 'transition' AND e.reason IS NOT DISTINCT FROM 'the whole payment');
+		ended := asked_to_end OR coalesce(e.recorded_at > e.valid_until, false);
+		on_the_edge := NOT asked_to_end AND coalesce(abs(extract(epoch FROM e.recorded_at - e.valid_until)) < 1, false);
+
+		IF e.source = 'prepay' AND e.decision = 'proceed' THEN
+			-- a hand-out: to pay for something that can still be paid
+			IF e.payment_after IN ('paid', 'closed', 'reversed') OR e.attempt_after IS DISTINCT FROM 'paying'
+				OR (ended AND NOT on_the_edge) THEN
+				"check" := 'handed out';
+				what := format('event %s hands out attempt %s (%s) of a payment that is %s, to end: %s', e.seq, e.attempt, e.attempt_after, e.payment_after, ended);
+				RETURN NEXT;
+			END IF;
+			-- beside an open attempt only where the customer may (multi), and then not beside one
+			-- that holds money already or is being closed
+			IF e.attempt_before IS NULL
+				AND attempts && (CASE WHEN e.multi THEN '{capturing,authorized,closing}' ELSE open_in_order END) THEN
+				"check" := 'beside an open attempt';
+				what := format('event %s opens attempt %s while the others are %s', e.seq, e.attempt, attempts);
+				RETURN NEXT;
+			END IF;
+		ELSIF e.attempt > 0 AND e.attempt_before IS NULL AND e.attempt_after IS NOT NULL THEN
+			"check" := 'handed out';
+			what := format('event %s opens attempt %s by %s: %s', e.seq, e.attempt, e.source, e.decision);
+			RETURN NEXT;
+		END IF;
+
+		IF e.attempt > 0 AND e.attempt_after IS NOT NULL THEN
+			attempts[e.attempt] := e.attempt_after;
+		END IF;
+
+		-- who wins: the first one paid that the order waits for. A person may have said
+		-- that the money goes back.
+		IF e.attempt_after = 'paid' AND e.attempt_before IS DISTINCT FROM 'paid' AND winner IS NULL
+			AND e.payment_before NOT IN ('closed', 'reversed')
+			AND NOT (e.source = 'review' AND e.payment_after <> 'paid') THEN
+			winner := e.attempt;
+		END IF;
+
+		IF (e.payment_before IS DISTINCT FROM e.payment_after OR e.attempt_before IS DISTINCT FROM e.attempt_after
+				OR (e.source = 'transition' AND e.attempt = 0 AND e.decision = 'applied'))
+			AND e.payment_before IS NOT NULL
+			AND NOT (e.source = 'update' AND e.attempt = 0) THEN
+			most_open := (SELECT s FROM unnest(open_in_order) WITH ORDINALITY AS o (s, place)
+				WHERE s = ANY (attempts) ORDER BY place LIMIT 1);
+			IF winner IS NOT NULL THEN
+				allowed := '{paid}';
+			ELSIF e.payment_before IN ('paid', 'closed', 'reversed') THEN
+				allowed := ARRAY[e.payment_before];
+			ELSIF most_open IS NOT NULL THEN
+				allowed := ARRAY[CASE
+					WHEN most_open = e.payment_before OR storm.legal('payment', e.payment_before, most_open) THEN most_open
+					WHEN e.payment_before = 'unknown' OR storm.legal('payment', e.payment_before, 'unknown') THEN 'unknown'
+					ELSE e.payment_before END];
+			ELSE
+				allowed := CASE WHEN NOT ended OR on_the_edge THEN '{failed}'::text[] END
+					|| CASE WHEN ended OR on_the_edge THEN ARRAY[CASE
+						WHEN attempts[cardinality(attempts)] = 'reversed'
+							AND storm.legal('payment', e.payment_before, 'reversed') THEN 'reversed'
+						WHEN storm.legal('payment', e.payment_before, 'closed') THEN 'closed'
+						ELSE 'failed' END] END;
+			END IF;
+			IF e.payment_after <> ALL (allowed) THEN
+				"check" := 'rule';
+				what := format('event %s (%s): attempts %s, asked to end %s, was %s, is %s, should be %s',
+					e.seq, e.source, attempts, ended, e.payment_before, e.payment_after, allowed);
+				RETURN NEXT;
+			END IF;
+		END IF;
+
+		IF e.is_last AND winner IS DISTINCT FROM e.final_winner THEN
+			"check" := 'winner';
+			what := format('attempt %s won by its events, attempt %s by the payment', winner, e.final_winner);
+			RETURN NEXT;
+		END IF;
+	END LOOP;
+END
+$follow$;
+
+CREATE VIEW storm.violation AS
+	-- one payment per order
+	SELECT 'one payment' AS "check", pay_no, format('order %s has %s payments', order_no, payments) AS what
+	FROM (SELECT *, count(*) OVER (PARTITION BY merchant, order_no) AS payments FROM pay_payment) p
+	WHERE payments > 1
+UNION ALL
+	-- events are numbered 1 to last_seq
+	SELECT 'numbering', p.pay_no, format('%s events, the last is %s, last_seq is %s', count(e.seq), max(e.seq), p.last_seq)
+	FROM pay_payment p LEFT JOIN pay_event e ON e.pay_no = p.pay_no
+	GROUP BY p.pay_no, p.last_seq
+	HAVING count(e.seq) <> p.last_seq OR min(e.seq) IS DISTINCT FROM 1 OR max(e.seq) <> p.last_seq
+UNION ALL
+	SELECT 'numbering', e.pay_no, format('event %s has no payment', e.seq)
+	FROM pay_event e
+	WHERE NOT EXISTS (SELECT FROM pay_payment p WHERE p.pay_no = e.pay_no)
+UNION ALL
+	-- a payment is made by pay_create, or by the prepay that opens its first attempt
+	SELECT 'first event', pay_no, format('%s: %s to %s', source, coalesce(payment_before::text, 'nothing'), payment_after)
+	FROM pay_event
+	WHERE seq = 1 AND (source::text, coalesce(payment_before::text, 'nothing'), payment_after::text)
+		NOT IN (('create', 'nothing', 'created'), ('prepay', 'created', 'paying'))
+UNION ALL
+	-- each event begins where the one before it ended
+	SELECT 'payment chain', pay_no, format('event %s begins with %s, the one before ended with %s', seq, payment_before, was)
+	FROM (SELECT *, lag(payment_after) OVER (PARTITION BY pay_no ORDER BY seq) AS was FROM pay_event) e
+	WHERE seq > 1 AND payment_before::text IS DISTINCT FROM was::text
+UNION ALL
+	SELECT 'attempt chain', pay_no, format('event %s of attempt %s begins with %s, the one before ended with %s', seq, attempt, attempt_before, was)
+	FROM (SELECT *, lag(attempt_after) OVER (PARTITION BY pay_no, attempt ORDER BY seq) AS was
+		FROM pay_event WHERE attempt > 0) e
+	WHERE attempt_before::text IS DISTINCT FROM was::text OR attempt_after IS NULL
+UNION ALL
+	SELECT 'attempt chain', pay_no, format('event %s is about no attempt and has states of one', seq)
+	FROM pay_event
+	WHERE attempt = 0 AND (attempt_before IS NOT NULL OR attempt_after IS NOT NULL)
+UNION ALL
+	-- every step is legal
+	SELECT 'legal step', pay_no, format('event %s: payment %s to %s', seq, payment_before, payment_after)
+	FROM pay_event
+	WHERE payment_before::text <> payment_after::text
+		AND NOT storm.legal('payment', payment_before::text, payment_after::text)
+UNION ALL
+	SELECT 'legal step', pay_no, format('event %s: attempt %s %s to %s', seq, attempt, coalesce(attempt_before::text, 'nothing'), attempt_after)
+	FROM pay_event
+	WHERE attempt > 0 AND CASE WHEN attempt_before IS NULL THEN attempt_after::text <> 'paying'
+		ELSE attempt_before::text <> attempt_after::text
+			AND NOT storm.legal('attempt', attempt_before::text, attempt_after::text) END
+UNION ALL
+	-- what is decided so changes nothing
+	SELECT 'decision', pay_no, format('event %s is %s and changes something', seq, decision)
+	FROM pay_event
+	WHERE decision::text IN ('unchanged', 'stale', 'mismatch')
+		AND (payment_before::text <> payment_after::text OR attempt_before::text IS DISTINCT FROM attempt_after::text)
+UNION ALL
+	SELECT 'decision', pay_no, format('event %s is %s, which leaves no event', seq, decision)
+	FROM pay_event
+	WHERE decision::text IN ('replayed', 'unmatched', 'in_progress', 'already_paid', 'throttled', 'confirm', 'unavailable')
+UNION ALL
+	-- the rows say what the last event says
+	SELECT 'payment state', p.pay_no, format('is %s, its last event says %s', p.state, e.payment_after)
+	FROM pay_payment p JOIN LATERAL (SELECT payment_after FROM pay_event e
+		WHERE e.pay_no = p.pay_no ORDER BY seq DESC LIMIT 1) e ON true
+	WHERE p.state::text <> e.payment_after::text
+UNION ALL
+	SELECT 'attempt state', a.pay_no, format('attempt %s is %s, its last event says %s', a.attempt, a.state, e.attempt_after)
+	FROM pay_attempt a LEFT JOIN LATERAL (SELECT attempt_after FROM pay_event e
+		WHERE e.pay_no = a.pay_no AND e.attempt = a.attempt ORDER BY seq DESC LIMIT 1) e ON true
+	WHERE a.state::text IS DISTINCT FROM e.attempt_after::text
+UNION ALL
+	-- one attempt wins at most, and only a winner makes a payment paid
+	SELECT 'winner', pay_no, format('%s events made it paid', count(*))
+	FROM pay_event
+	WHERE payment_after::text = 'paid' AND payment_before::text <> 'paid'
+	GROUP BY pay_no
+	HAVING count(*) > 1
+UNION ALL
+	SELECT 'winner', p.pay_no, format('is %s, winner is attempt %s, which is %s', p.state, p.winner, a.state)
+	FROM pay_payment p LEFT JOIN pay_attempt a ON a.pay_no = p.pay_no AND a.attempt = p.winner
+	WHERE (p.state::text = 'paid') <> (p.winner IS NOT NULL)
+		OR (p.winner IS NOT NULL AND a.state::text IS DISTINCT FROM 'paid')
+UNION ALL
+	-- the payment collected what its winner collected, and that is what was asked for,
+	-- unless a person accepted another amount
+	SELECT 'collected', p.pay_no, format('payment collected %s, its winner %s', p.amount_collected, a.amount_collected)
+	FROM pay_payment p LEFT JOIN pay_attempt a ON a.pay_no = p.pay_no AND a.attempt = p.winner
+	WHERE p.amount_collected <> coalesce(a.amount_collected, 0)
+UNION ALL
+	SELECT 'collected', a.pay_no, format('attempt %s asked for %s and collected %s', a.attempt, coalesce(a.amount_to_capture, a.amount), a.amount_collected)
+	FROM pay_attempt a
+	WHERE a.state::text = 'paid' AND a.amount_collected <> coalesce(a.amount_to_capture, a.amount)
+		AND NOT EXISTS (SELECT FROM pay_event e WHERE e.pay_no = a.pay_no AND e.attempt = a.attempt
+			AND e.source = 'review' AND e.attempt_after::text = 'paid' AND e.attempt_before::text <> 'paid')
+UNION ALL
+	-- a message is processed once
+	SELECT 'message', pay_no, format('%s of %s has %s events', message_id, source, count(*))
+	FROM pay_event
+	WHERE message_id IS NOT NULL
+	GROUP BY pay_no, source, message_id
+	HAVING count(*) > 1
+UNION ALL
+	-- what a person must look at is put up: by this event, or by an earlier one that said the same
+	SELECT 'review', e.pay_no, format('event %s is %s and nobody is asked', e.seq, e.decision)
+	FROM pay_event e
+	WHERE e.decision::text IN ('surplus', 'mismatch') AND e.source <> 'review'
+		AND NOT EXISTS (SELECT FROM pay_review r
+			WHERE r.pay_no = e.pay_no AND r.attempt = e.attempt
+				AND (r.seq = e.seq AND r.kind IN (e.decision::text, 'conflict')
+					OR r.seq < e.seq AND r.kind = e.decision::text
+						AND (r.reported::text, r.amount, r.currency) IS NOT DISTINCT FROM (e.reported::text, e.amount, e.currency)))
+UNION ALL
+	SELECT 'review', r.pay_no, format('review %s (%s) is about event %s, which is not there', r.review_id, r.kind, r.seq)
+	FROM pay_review r
+	WHERE r.pay_no IS NOT NULL
+		AND NOT EXISTS (SELECT FROM pay_event e WHERE e.pay_no = r.pay_no AND e.seq = r.seq)
+UNION ALL
+	-- while money is in review, nothing is handed out
+	SELECT 'money in review', r.pay_no, format('event %s hands out although review %s is open', e.seq, r.review_id)
+	FROM pay_review r JOIN pay_event e ON e.pay_no = r.pay_no AND e.seq > r.seq
+	WHERE r.about_money AND r.resolved_at IS NULL AND e.decision::text = 'proceed'
+UNION ALL
+	-- routes are the attempts' routes
+	SELECT 'routes', p.pay_no, format('routes are %s, the attempts'' are %s', p.routes, array_agg(a.route ORDER BY a.attempt))
+	FROM pay_payment p LEFT JOIN pay_attempt a ON a.pay_no = p.pay_no
+	GROUP BY p.pay_no, p.routes
+	HAVING p.routes <> coalesce(array_agg(a.route ORDER BY a.attempt) FILTER (WHERE a.route IS NOT NULL), '{}')
+		OR array_agg(a.attempt::integer ORDER BY a.attempt) FILTER (WHERE a.route IS NOT NULL)
+			<> ARRAY(SELECT generate_series(1, cardinality(p.routes)))
+UNION ALL
+	SELECT 'routes', a.pay_no, format('attempt %s has no payment', a.attempt)
+	FROM pay_attempt a
+	WHERE NOT EXISTS (SELECT FROM pay_payment p WHERE p.pay_no = a.pay_no)
+UNION ALL
+	-- no more attempts through a channel than it allows
+	SELECT 'too many', a.pay_no, format('%s attempts through %s/%s', count(*), c.channel, c.method)
+	FROM pay_attempt a JOIN pay_channel c USING (route)
+	GROUP BY a.pay_no, c.route
+	HAVING count(*) > c.max_attempts
+UNION ALL
+	-- the bits of a payment's number: version 8, route 0, variant 2, attempt 0, the order's shard
+	SELECT 'number', pay_no, 'bits of ' || pay_no
+	FROM pay_payment
+	WHERE substr(replace(pay_no::text, '-', ''), 13, 9) <> '8' || '000' || '80'
+		|| substr(encode(sha256(convert_to(merchant, 'UTF8') || '\x1f'::bytea || convert_to(order_no, 'UTF8')), 'hex'), 1, 3)
+		OR abs(extract(epoch FROM created_at) * 1000
+			- ('x' || substr(replace(pay_no::text, '-', ''), 1, 12))::bit(48)::bigint) > 600000
+UNION ALL
+	-- an attempt's number is its payment's, with its route and its attempt
+	SELECT 'number', pay_no, format('%s of attempt %s', trade_no, attempt)
+	FROM pay_attempt
+	WHERE replace(trade_no::text, '-', '') <> overlay(overlay(replace(pay_no::text, '-', '')
+		PLACING lpad(to_hex(route::integer), 3, '0') FROM 14)
+		PLACING lpad(to_hex(128 + attempt::integer), 2, '0') FROM 17)
+UNION ALL
+	-- every answer that means an event has its event, and no event was left by an answer that nobody got
+	SELECT 'answered', coalesce(e.pay_no, p.pay_no), format('%s was answered %s %s times and has %s events', a.called, coalesce(a.decision, e.decision), a.count, e.count)
+	FROM (SELECT order_no, called, decision, count(*) FROM storm.answer
+			WHERE called IN ('create', 'prepay', 'callback') AND decision IN ('proceed', 'applied', 'unchanged', 'stale', 'surplus', 'mismatch')
+				AND (called, decision) <> ('create', 'unchanged')
+			GROUP BY order_no, called, decision) a
+		JOIN pay_payment p USING (order_no)
+		FULL JOIN (SELECT pay_no, split_part(source, ':', 1) AS called, decision::text AS decision, count(*) FROM pay_event
+			WHERE split_part(source, ':', 1) IN ('create', 'prepay', 'callback') AND decision::text IN ('proceed', 'applied', 'unchanged', 'stale', 'surplus', 'mismatch')
+				AND pay_no IN (SELECT pay_no FROM pay_payment WHERE order_no LIKE 'storm %')
+			GROUP BY pay_no, split_part(source, ':', 1), decision) e
+		ON e.pay_no = p.pay_no AND e.called = a.called AND e.decision = a.decision
+	WHERE a.count IS DISTINCT FROM e.count
+UNION ALL
+	SELECT * FROM storm.follow();
+
+CREATE FUNCTION storm.check() RETURNS SETOF storm.violation
+	LANGUAGE sql STABLE SET enable_seqscan = on SET jit = off AS 'SELECT * FROM storm.violation';

@@ -1,0 +1,221 @@
+-- The storm: one step of a careless world upon one order, chosen at random.
+--
+-- A step of the storm calls one function, with good arguments, bad ones, late
+-- ones and repeated ones, and writes down what it was answered in the same
+-- transaction: what is rolled back was never answered. Errors for a caller's
+-- mistake (PY400, PY404, PY409, PY422) are counted. Everything else goes
+-- through: 40001 and 40P01 to pgbench, which tries the transaction again, and
+-- what nobody expected to the test, which fails.
+
+CREATE SCHEMA storm;
+
+CREATE TABLE storm.answer (
+	order_no text NOT NULL,
+	called text NOT NULL,
+	decision text,
+	refused text,
+	isolation text NOT NULL DEFAULT current_setting('transaction_isolation')
+);
+COMMENT ON COLUMN storm.answer.refused IS 'SQLSTATE of the error, where there was no decision';
+
+-- Routes with what the presets do not have: handed out again at once to
+-- anybody, never to be handed out again, one attempt at most.
+INSERT INTO pay_channel (channel, method, resubmit_after) VALUES ('storm', 'again', '0');
+INSERT INTO pay_channel (channel, method, resubmit_after, can_resubmit) VALUES ('storm', 'once', '0', false);
+INSERT INTO pay_channel (channel, method, max_attempts) VALUES ('tight', 'tight', 1);
+
+CREATE FUNCTION storm.pick(VARIADIC choices text[]) RETURNS text
+	LANGUAGE sql VOLATILE AS 'SELECT choices[1 + floor(random() * cardinality(choices))::integer]';
+
+CREATE FUNCTION storm.chance(percent double precision) RETURNS boolean
+	LANGUAGE sql VOLATILE AS 'SELECT random() * 100 < percent';
+
+-- An attempt's number from its payment's, by the bits of the design.
+CREATE FUNCTION storm.trade_no(pay_no uuid, attempt integer, route integer) RETURNS text
+	LANGUAGE sql IMMUTABLE AS $$
+	SELECT overlay(overlay(replace(pay_no::text, '-', '')
+		PLACING lpad(to_hex(route), 3, '0') FROM 14)
+		PLACING to_hex(128 + attempt) FROM 17)
+$$;
+
+-- alone: this step is its whole transaction. Reports about nobody's number
+-- lock a review and no payment; a transaction that did both could deadlock
+-- with another that does them the other way round, as with any two locks.
+CREATE FUNCTION storm.one_step(round integer, n integer, seed integer, alone boolean) RETURNS text
+	LANGUAGE plpgsql VOLATILE AS $step$
+DECLARE
+	this_order CONSTANT text := format('storm %s-%s', round, n);
+	price CONSTANT bigint := 1000 + n;
+	dice double precision;
+	pay record;
+	attempt integer;
+	trade text;			-- an attempt's number, most times
+	own_channel text := 'test';
+	called text;
+	k integer;
+	route_of_request text;
+	answered text;
+	ask record;
+	review bigint;
+BEGIN
+	PERFORM setseed(seed / 1000000000.0);
+
+	SELECT p.pay_no, p.routes INTO pay
+	FROM pay_payment p WHERE p.merchant = '' AND p.order_no = this_order;
+	IF pay.routes <> '{}' THEN
+		attempt := 1 + floor(random() * cardinality(pay.routes));
+		trade := storm.trade_no(pay.pay_no, attempt, pay.routes[attempt]);
+		SELECT c.channel INTO own_channel FROM pay_channel c WHERE c.route = pay.routes[attempt];
+	END IF;
+
+	dice := random() * 100;
+	called := CASE
+		WHEN dice < 3 THEN 'create'
+		WHEN dice < 33 THEN 'prepay'
+		WHEN dice < 40 THEN 'credential'
+		WHEN dice < 72 THEN 'callback'
+		WHEN dice < 80 THEN 'transition'
+		WHEN dice < 83 THEN 'transition of the payment'
+		WHEN dice < 86 THEN 'query'
+		WHEN dice < 88 THEN 'history'
+		WHEN dice < 94 THEN 'review'
+		WHEN dice < 96 THEN 'update'
+		WHEN dice < 98 THEN 'mistake'
+		ELSE 'callback for nobody' END;
+	IF called = 'callback for nobody' AND NOT alone THEN
+		called := 'query';
+	END IF;
+	IF trade IS NULL AND called IN ('credential', 'callback', 'transition', 'transition of the payment', 'history', 'review', 'update') THEN
+		called := 'prepay';
+	END IF;
+
+	BEGIN
+		CASE called
+		WHEN 'create' THEN
+			SELECT r.decision INTO answered FROM pay_create(order_no => this_order,
+				amount => price, currency => 'CNY', payer => 'payer ' || n % 50, multi => n % 3 = 0,
+				valid_for => CASE WHEN n % 10 = 7 THEN interval '2 seconds' END) r;
+
+		WHEN 'prepay' THEN
+			-- most times a request id comes with the route that it came with before
+			k := 1 + floor(random() * 12);
+			route_of_request := (ARRAY['test/test', 'test/card', 'test/qr', 'storm/again', 'storm/once', 'tight/tight'])[
+				CASE WHEN storm.chance(5) THEN 1 + floor(random() * 6) ELSE 1 + k % 6 END];
+			SELECT r.decision INTO answered FROM pay_prepay(order_no => this_order,
+				amount => price + CASE WHEN storm.chance(1) THEN 1 ELSE 0 END,
+				currency => CASE WHEN storm.chance(1) THEN 'USD' ELSE 'CNY' END,
+				channel => split_part(route_of_request, '/', 1),
+				method => split_part(route_of_request, '/', 2),
+				request_id => 'r' || k,
+				payer => 'payer ' || n % 50,
+				multi => n % 3 = 0,
+				valid_for => CASE WHEN n % 10 = 7 THEN interval '2 seconds' END,
+				confirm => storm.chance(10)) r;
+
+		WHEN 'credential' THEN
+			SELECT r.decision INTO answered FROM pay_credential(trade_no => trade,
+				credential => storm.pick('wx1', 'wx2'),
+				valid_for => storm.pick('2 hours', '100 milliseconds', '1 second')::interval) r;
+
+		WHEN 'callback' THEN
+			ask := (SELECT q FROM (SELECT
+				storm.pick('failed', 'failed', 'failed', 'failed', 'unknown', 'unknown', 'paying', 'authorized',
+					'authorized', 'capturing', 'closing', 'closed', 'reversed', 'paid', 'paid') AS reported,
+				CASE WHEN storm.chance(5) THEN 'wechat' ELSE own_channel END AS channel,
+				price + storm.pick('0', '0', '0', '0', '0', '0', '0', '0', '-1', '7')::bigint AS amount,
+				CASE WHEN storm.chance(3) THEN 'USD' ELSE 'CNY' END AS currency) q);
+			SELECT r.decision INTO answered FROM pay_callback(channel => ask.channel,
+				-- a careful channel's id says what it is about; a careless one counts to twelve
+				callback_id => CASE floor(random() * 4)
+					WHEN 0 THEN NULL
+					WHEN 1 THEN 'm' || 1 + floor(random() * 12)
+					ELSE concat_ws('-', attempt, ask.reported, ask.amount, ask.currency, floor(random() * 2)) END,
+				trade_no => CASE WHEN storm.chance(50) THEN trade ELSE trade::uuid::text END,
+				reported => ask.reported, amount => ask.amount, currency => ask.currency,
+				channel_txn => storm.pick(NULL, NULL, NULL, 't1', 't1', 't2'),
+				occurred_at => now() - random() * interval '1 hour',
+				payload => CASE WHEN storm.chance(20) THEN '{"storm": true}'::jsonb END) r;
+
+		WHEN 'transition' THEN
+			SELECT r.decision INTO answered FROM pay_transition(trade_no => trade,
+				to_state => storm.pick('authorized', 'capturing', 'capturing', 'unknown', 'failed', 'closing', 'closed', 'reversed', 'paid'),
+				amount => CASE WHEN storm.chance(20) THEN price - storm.pick('0', '1')::bigint END,
+				request_id => CASE WHEN storm.chance(50) THEN 's' || 1 + floor(random() * 20) END) r;
+
+		WHEN 'transition of the payment' THEN
+			-- the reason tells the checker that the payment was asked to end
+			SELECT r.decision INTO answered FROM pay_transition(trade_no => pay.pay_no::text,
+				to_state => storm.pick('closing', 'closing', 'closed', 'reversed'),
+				reason => 'the whole payment') r;
+
+		WHEN 'query' THEN
+			SELECT r.decision INTO answered FROM pay_query(order_no => this_order) r;
+
+		WHEN 'history' THEN
+			SELECT CASE WHEN count(*) = max(h.seq) THEN 'whole' END INTO STRICT answered FROM pay_history(trade_no => trade) h;
+			IF answered IS NULL THEN
+				RAISE EXCEPTION 'pay_history() of % has a gap', this_order;
+			END IF;
+
+		WHEN 'review' THEN
+			SELECT v.review_id INTO review FROM pay_review v
+			WHERE v.pay_no = pay.pay_no AND (v.resolved_at IS NULL OR storm.chance(20))
+			ORDER BY random() LIMIT 1;
+			IF FOUND THEN
+				SELECT r.decision INTO answered FROM pay_review_resolve(review_id => review,
+					verdict => storm.pick('accept', 'refund', 'dismiss'), reason => 'looked at it') r;
+			ELSE
+				called := 'query';
+				SELECT r.decision INTO answered FROM pay_query(order_no => this_order) r;
+			END IF;
+
+		WHEN 'update' THEN
+			-- A DBA. His steps of a payment's state, legal ones, are for every
+			-- fifth order only, so that the others show what the functions do.
+			IF n % 5 = 4 AND storm.chance(30) THEN
+				UPDATE pay_payment p SET state = 'unknown' WHERE p.pay_no = pay.pay_no
+					AND p.state IN ('paying', 'authorized', 'capturing', 'closing');
+			ELSIF n % 5 = 4 AND storm.chance(30) THEN
+				UPDATE pay_payment p SET state = 'closing' WHERE p.pay_no = pay.pay_no
+					AND p.state IN ('paying', 'authorized', 'unknown');
+			ELSIF n % 5 = 4 AND storm.chance(20) THEN
+				UPDATE pay_payment p SET state = 'failed' WHERE p.pay_no = pay.pay_no
+					AND p.state IN ('paying', 'authorized', 'unknown', 'closing');
+			ELSIF n % 5 = 4 AND storm.chance(10) THEN
+				UPDATE pay_payment p SET state = 'closed' WHERE p.pay_no = pay.pay_no
+					AND p.state IN ('paying', 'authorized', 'unknown', 'closing', 'failed');
+			ELSE
+				UPDATE pay_payment p SET metadata = jsonb_build_object('touched', random()) WHERE p.pay_no = pay.pay_no;
+			END IF;
+			answered := CASE WHEN FOUND THEN 'updated' ELSE 'nothing to update' END;
+
+		WHEN 'mistake' THEN
+			CASE floor(random() * 8)
+			WHEN 0 THEN PERFORM pay_create(order_no => this_order, amount => 0, currency => 'CNY');
+			WHEN 1 THEN PERFORM pay_prepay(order_no => this_order, amount => price, currency => 'cn', channel => 'test', method => 'qr', request_id => 'r1');
+			WHEN 2 THEN PERFORM pay_prepay(order_no => this_order, amount => price, currency => 'CNY', channel => 'nobody', method => 'qr', request_id => 'r1');
+			WHEN 3 THEN PERFORM pay_callback(channel => 'test', callback_id => 'm1', trade_no => coalesce(trade, '0'), reported => 'paid');
+			WHEN 4 THEN PERFORM pay_credential(trade_no => gen_random_uuid()::text, credential => 'wx1', valid_for => '1 hour');
+			WHEN 5 THEN PERFORM pay_transition(trade_no => 'ABC123', to_state => 'failed');
+			WHEN 6 THEN PERFORM pay_transition(trade_no => coalesce(trade, gen_random_uuid()::text), to_state => 'paying');
+			ELSE PERFORM pay_review_resolve(review_id => -1, verdict => 'dismiss', reason => 'looked at it');
+			END CASE;
+			RAISE EXCEPTION 'a mistake was not refused';
+
+		WHEN 'callback for nobody' THEN
+			SELECT r.decision INTO answered FROM pay_callback(channel => 'test', callback_id => storm.pick(NULL, 'm1', 'm2'),
+				trade_no => 'nobody ' || floor(random() * 20), reported => storm.pick('paid', 'failed'), amount => price, currency => 'CNY') r;
+		END CASE;
+
+		IF storm.chance(3) THEN
+			RAISE EXCEPTION 'the caller changed its mind' USING ERRCODE = 'ST000';
+		END IF;
+		INSERT INTO storm.answer (order_no, called, decision) VALUES (this_order, called, answered);
+	EXCEPTION
+		WHEN SQLSTATE 'PY400' OR SQLSTATE 'PY404' OR SQLSTATE 'PY409' OR SQLSTATE 'PY422' OR SQLSTATE 'ST000' THEN
+			answered := SQLSTATE;
+			INSERT INTO storm.answer (order_no, called, refused) VALUES (this_order, called, SQLSTATE);
+	END;
+	RETURN answered;
+END
+$step$;

@@ -1,0 +1,112 @@
+# What a call writes is replicated as any INSERT and UPDATE, and refused where
+# core would refuse it.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+use PayTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = pay_node('main', init => { allows_streaming => 'logical' });
+
+sub decision { return "SELECT decision FROM $_[0];\n" }
+sub sql      { return $node->safe_psql('postgres', @_) }
+
+# ---- replica identity
+
+sql(decision(prepay('identity', 'r1')));
+sql('CREATE PUBLICATION pub FOR TABLE pay_payment, pay_attempt, pay_event, pay_review');
+foreach my $table ('pay_payment', 'pay_attempt')
+{
+	my $rows = digest($node);
+
+	sql("ALTER TABLE $table REPLICA IDENTITY NOTHING");
+	raises(
+		$node, callback(trade_of('identity'), 'n1', 'paid'),
+		'55000',
+		"$table is published without a replica identity",
+		like => qr/cannot update table "$table".*replica identity/);
+	is(digest($node), $rows, 'nothing was written');
+	answers($node, decision(prepay('identity', 'r2')) . decision(prepay("identity $table", 'r1')),
+		"in_progress\nproceed", 'reads and inserts go on');
+	sql("ALTER TABLE $table REPLICA IDENTITY DEFAULT");
+}
+sql('ALTER PUBLICATION pub SET TABLE pay_payment WHERE (amount > 0)');
+raises(
+	$node, callback(trade_of('identity'), 'n1', 'paid'),
+	'42P10',
+	'a publication\'s row filter that the identity does not cover',
+	like => qr/cannot update table "pay_payment"/);
+sql('ALTER TABLE pay_payment REPLICA IDENTITY FULL');
+answers($node, callback(trade_of('identity'), 'n1', 'paid'),
+	'applied|paid|1|paid', 'with REPLICA IDENTITY FULL it does');
+sql('ALTER PUBLICATION pub SET TABLE pay_payment, pay_attempt, pay_event, pay_review');
+
+# ---- a logical slot sees it all
+
+sql("SELECT pg_create_logical_replication_slot('seen', 'test_decoding')");
+sql(    'BEGIN;'
+	  . decision(prepay('decoded', 'r1', payer => "'Ada'"))
+	  . 'SAVEPOINT s;'
+	  . decision(callback(trade_of('decoded'), 'n0', 'failed'))
+	  . 'ROLLBACK TO s; COMMIT');
+sql(decision(prepay('decoded', 'r2')));
+sql(decision(callback(trade_of('decoded'), 'n1', 'paid', payload => "'{\"a\": 1}'")));
+my @changes = grep { !/^(BEGIN|COMMIT)/ } split /\n/,
+  sql(
+	"SELECT data FROM pg_logical_slot_get_changes('seen', NULL, NULL, 'include-xids', '0', 'skip-empty-xacts', '1')"
+  );
+my @brief = map { /^table public\.(\w+): (\w+):/ ? "$2 $1" : $_ } @changes;
+is( join(', ', sort @brief[ 0 .. 2 ]),
+	'INSERT pay_attempt, INSERT pay_event, INSERT pay_payment',
+	'decoded: a new payment, its attempt, its event');
+is( join(', ', sort @brief[ 3 .. $#brief ]),
+	'INSERT pay_event, UPDATE pay_attempt, UPDATE pay_payment',
+	'decoded: a report, and nothing for the duplicate');
+my ($update) = grep { /pay_payment: UPDATE/ } @changes;
+like(
+	$update,
+	qr/old-key: .*state\[(?:public\.)?pay_state\]:'paying'.* new-tuple: .*amount_collected\[bigint\]:100 .*state\[(?:public\.)?pay_state\]:'paid'/,
+	'decoded: the old row and the new one');
+my ($attempt) = grep { /pay_attempt: UPDATE/ } @changes;
+unlike($attempt, qr/old-key/, 'decoded: a key that did not change is not repeated');
+like(
+	(grep { /pay_event: INSERT/ } @changes)[-1],
+	qr/message_id\[text\]:'n1'.*payload\[jsonb\]:'\{"a": 1\}'/,
+	'decoded: the report');
+sql("SELECT pg_drop_replication_slot('seen')");
+
+# ---- a logical copy
+
+my $copy = pay_node('copy', init => { allows_streaming => 'logical' });
+my $connstr = $node->connstr . ' dbname=postgres';
+$copy->safe_psql('postgres', "CREATE SUBSCRIPTION sub CONNECTION '$connstr' PUBLICATION pub");
+$copy->wait_for_subscription_sync($node, 'sub');
+sql(    decision(prepay('copied', 'r1'))
+	  . decision(callback(trade_of('copied'), 'n1', 'paid', amount => 1)));
+sql(decision(
+		"pay_review_resolve(review_id => (SELECT max(review_id) FROM pay_review), verdict => 'dismiss', reason => 'test')"
+	));
+sql(    decision(callback(trade_of('copied'), 'n2', 'failed'))
+	  . decision(prepay('copied', 'r2'))
+	  . decision(callback(trade_of('copied'), 'n3', 'paid')));
+$node->wait_for_catchup('sub');
+my @o = (tables => [qw(pay_payment pay_attempt pay_event pay_review)]);
+is( digest($copy, @o),
+	digest($node, @o),
+	'the copy has the same rows: guards do not stand in the way of a replica');
+is(violations($copy), '', 'all that must hold holds there');
+raises($copy, "UPDATE pay_payment SET state = 'paying' WHERE order_no = 'copied'",
+	'PY409', 'where its guards stand as ever');
+$copy->safe_psql('postgres', 'DROP SUBSCRIPTION sub');
+answers($copy, callback(trade_of('copied'), 'n3', 'paid'),
+	'replayed|paid|2|paid', 'cut off, it knows what it was told');
+answers($copy, prepay('copied', 'r3'), 'already_paid|paid|2|paid', 'and goes on by itself');
+answers($copy, prepay('own', 'r1'), 'proceed|paying|1|paying', 'with new orders');
+
+is(violations($node), '', 'all that must hold holds');
+no_leaks($_) for $node, $copy;
+done_testing();

@@ -1,0 +1,106 @@
+# The storm: 32 clients call everything at random, at every isolation level,
+# with rollbacks and savepoints, upon 200 orders at a time. Afterwards every
+# payment must be what the design says; and the checker that says so is shown
+# to find what is wrong.
+#
+# STORM_SECONDS is how long it blows (60). As orders end soon, every five
+# seconds 200 new ones take their place.
+
+use strict;
+use warnings;
+
+use FindBin;
+use IPC::Run;
+use lib $FindBin::Bin;
+use PayTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $clients = 32;
+my $seconds = $ENV{STORM_SECONDS} || 60;
+my $storm = "$FindBin::Bin/../storm";
+
+my $node = pay_node('storm', conf => <<'CONF');
+max_connections = 60
+shared_buffers = 128MB
+autovacuum = on
+autovacuum_naptime = 5s
+enable_seqscan = off
+log_error_verbosity = verbose
+log_min_error_statement = panic
+CONF
+$node->safe_psql('postgres', 'CREATE INDEX ON pay_review (pay_no)');
+$node->safe_psql('postgres', slurp_file("$storm/$_")) foreach qw(storm.sql check.sql);
+
+local $ENV{PGHOST} = $node->host;
+local $ENV{PGPORT} = $node->port;
+my ($transactions, $retried) = (0, 0);
+for (my ($left, $round) = ($seconds, 1); $left > 0; $left -= 5, $round++)
+{
+	my ($stdout, $stderr);
+	my $for = $left < 5 ? $left : 5;
+
+	# pgbench tries again after 40001 and 40P01, and gives up after any other error
+	my $calm = IPC::Run::run(
+		[ 'pgbench', '--no-vacuum', '--protocol=prepared', "--client=$clients", '--jobs=2', "--time=$for",
+			'--max-tries=0', "--define=round=$round", "--file=$storm/transaction.pgbench", 'postgres' ],
+		'>', \$stdout, '2>', \$stderr);
+	ok($calm, "round $round: no error that nobody expected") || diag($stderr);
+	$transactions += $1 if $stdout =~ /transactions actually processed: (\d+)/;
+	$retried += $1 if $stdout =~ /transactions retried: (\d+)/;
+}
+note("$transactions transactions, of which $retried were tried again");
+
+# The storm did blow: every decision there is in this version, every refusal,
+# and callers that collided.
+my %answered = map { split /\|/ } split /\n/, $node->safe_psql('postgres',
+	'SELECT coalesce(decision, refused), count(*) FROM storm.answer GROUP BY 1');
+note(join ', ', map { "$_ $answered{$_}" } sort keys %answered);
+cmp_ok($answered{$_} // 0, '>', 0, "somebody was answered $_")
+  foreach qw(proceed replayed in_progress already_paid unknown throttled closed applied unchanged
+  stale surplus mismatch unmatched updated whole PY400 PY404 PY409 PY422 ST000);
+cmp_ok($retried, '>', 0, 'transactions collided and were tried again');
+is($node->safe_psql('postgres', 'SELECT string_agg(DISTINCT isolation, $$, $$ ORDER BY isolation) FROM storm.answer'),
+	'read committed, repeatable read, serializable', 'at every isolation level');
+like($node->safe_psql('postgres', 'SELECT string_agg(DISTINCT state::text, $$ $$ ORDER BY state::text) FROM pay_attempt'),
+	qr/closed .*failed .*paid .*reversed/, 'attempts ended in every way');
+
+# Nobody deadlocked, and serialization failures are all that was left to retry.
+is($node->safe_psql('postgres', "SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'"),
+	'0', 'no deadlock');
+my $log = slurp_file($node->logfile);
+my %error;
+$error{$1}++ while $log =~ /ERROR:\s+(\w{5}):/g;
+delete $error{'40001'};
+is(join(', ', %error), '', 'no error in the log but 40001');
+no_leaks($node);
+
+# Every payment is what the design says.
+$node->safe_psql('postgres', 'ANALYZE');
+my $violations = $node->safe_psql('postgres', 'SELECT * FROM storm.check() ORDER BY 1, 2 LIMIT 50');
+is($violations, '', 'no violation in '
+	  . $node->safe_psql('postgres', "SELECT count(*) || ' payments, ' || sum(last_seq) || ' events' FROM pay_payment"));
+
+# The checker sees what is wrong: in a copy, payments are broken in every way
+# that it knows, and it reports each, and nothing else.
+$node->safe_psql('postgres', 'CREATE DATABASE broken TEMPLATE postgres');
+$node->safe_psql('broken', slurp_file("$storm/break.sql"));
+$node->safe_psql('broken', 'CREATE TABLE storm.found AS SELECT * FROM storm.check()');
+foreach (split /\n/, $node->safe_psql('broken', <<'SQL'))
+	SELECT b.way, b.expected, (SELECT string_agg(DISTINCT f."check", ', ' ORDER BY f."check") FROM storm.found f WHERE f.pay_no = b.pay_no)
+	FROM storm.broken b ORDER BY b.way
+SQL
+{
+	my ($way, $expected, $found) = split /\|/;
+	is($found, $expected, "broken: $way");
+}
+is($node->safe_psql('broken', 'SELECT count(*) FROM storm.broken'), '26', 'all the ways were tried');
+is($node->safe_psql('broken', 'SELECT DISTINCT "check" FROM storm.found f WHERE pay_no NOT IN (SELECT pay_no FROM storm.broken) ORDER BY 1'),
+	'', 'what is not broken is not reported');
+is($node->safe_psql('broken', <<'SQL'), '', 'every check found something');
+	SELECT unnest('{one payment,numbering,first event,payment chain,attempt chain,legal step,decision,payment state,attempt state,winner,collected,message,review,money in review,routes,too many,number,answered,rule,handed out,beside an open attempt}'::text[])
+	EXCEPT SELECT "check" FROM storm.found
+SQL
+
+$node->stop;
+done_testing();

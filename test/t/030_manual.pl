@@ -1,0 +1,205 @@
+# What README.md and doc/pay_idem.md say is true: their SQL is run, and prints
+# what stands there; their tables and signatures are those of the database.
+#
+# A chapter is what a heading of the second level begins. Its ```sql blocks run
+# in their order, in a database of the chapter's own. A ```text block after one
+# is all that it prints; a block without one must not fail.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+use IPC::Run;
+use PayTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $root = "$FindBin::Bin/../..";
+my %text = map { $_ => slurp_file("$root/$_") } qw(README.md doc/pay_idem.md);
+my $manual = $text{'doc/pay_idem.md'};
+
+my $node = pay_node('manual');
+local $ENV{PGCLIENTENCODING} = 'UTF8';
+
+# Without spaces at the ends of lines and empty lines at the end.
+sub trimmed { return $_[0] =~ s/[ \t]+$//gmr =~ s/\s+\z//r }
+
+sub sql { return $node->safe_psql('postgres', @_) }
+
+# ---- the examples
+
+# chapters(text): for each chapter its title and its blocks: [line, SQL, output].
+sub chapters
+{
+	my ($text) = @_;
+	my @chapters = ([ 'before the first', [] ]);
+	my ($line, $language, $code, $sql_ends) = (0, undef, '', -1);
+
+	foreach (split /\n/, $text)
+	{
+		$line++;
+		if (defined $language && $_ eq '```')
+		{
+			my $blocks = $chapters[-1][1];
+
+			push @$blocks, [ $line, $code, undef ] if $language eq 'sql';
+			$blocks->[-1][2] = $code if $language eq 'text' && $sql_ends == 0;
+			$sql_ends = $language eq 'sql' ? 0 : -1;
+			undef $language;
+		}
+		elsif (defined $language) { $code .= "$_\n" }
+		elsif (/^```(\w*)$/) { ($language, $code) = ($1, '') }
+		elsif (/^## (.*)/) { push @chapters, [ $1, [] ]; $sql_ends = -1 }
+		elsif (/\S/) { $sql_ends = -1 }
+	}
+	return grep { @{ $_->[1] } } @chapters;
+}
+
+my $databases = 0;
+
+foreach my $file (sort keys %text)
+{
+	my $with_output = 0;
+
+	foreach my $chapter (chapters($text{$file}))
+	{
+		my ($title, $blocks) = @$chapter;
+		my $db = 'chapter' . ++$databases;
+		my ($input, $out) = ('', '');
+
+		sql("CREATE DATABASE $db");
+		$node->safe_psql($db, 'CREATE EXTENSION pay_idem; SELECT pay_install()')
+		  unless grep { $_->[1] =~ /CREATE EXTENSION pay_idem/ } @$blocks;
+
+		# one psql for the chapter, so that its variables last
+		$input .= "$_->[1]\n\\echo -- end of block\n" foreach @$blocks;
+		IPC::Run::run([ 'psql', '-X', '-d', $node->connstr($db) ], '<', \$input, '>&', \$out);
+		my @printed = split /^-- end of block\n/m, $out, -1;
+		is(scalar(@printed), @$blocks + 1, "$file, $title: psql went through");
+		foreach my $n (0 .. $#$blocks)
+		{
+			my ($line, $sql, $expected) = @{ $blocks->[$n] };
+			my $got = trimmed($printed[$n] // '');
+
+			$with_output++ if defined $expected;
+			defined $expected
+			  ? is($got, trimmed($expected), "$file, $title: the example that ends in line $line")
+			  : unlike($got, qr/^(?:ERROR|FATAL|\\|invalid)/m, "$file, $title: the example that ends in line $line works");
+		}
+	}
+	cmp_ok($with_output, '>', 5, "$file shows what examples print");
+}
+
+# ---- functions
+
+# name(arguments) RETURNS result, as the catalog has it and as it is written.
+my $signatures = sql(<<'SQL');
+	SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ') RETURNS ' || pg_get_function_result(p.oid)
+	FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+		JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
+	WHERE e.extname = 'pay_idem' AND p.proname !~ '^pay_(state|decision)_(in|out|recv|send|eq|ne|lt|le|gt|ge|cmp|hash|hash_extended)$'
+SQL
+$signatures =~ s/(DEFAULT (?:'[^']*'|\w+))::[^,)]+/$1/g;
+$signatures =~ s/timestamp with time zone/timestamptz/g;
+my @written;
+while ($manual =~ /^```pgsql\n(.*?)^```/gms)
+{
+	my $block = $1;
+
+	push @written, "$1($2) RETURNS $3" =~ s/\s+/ /gr while $block =~ /^(pay_\w+)\(([^)]*)\) RETURNS ([^\n]+)$/gm;
+}
+is(join("\n", sort @written), join("\n", sort split /\n/, $signatures), 'every function has its signature in the manual');
+
+# ---- tables
+
+foreach my $table (@PayTest::TABLES, 'pay_result')
+{
+	my $columns = sql(<<"SQL");
+		SELECT a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
+		FROM pg_attribute a WHERE a.attrelid = '$table'::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+SQL
+	my ($section) = $manual =~ /^### $table\n(.*?)(?=^##)/ms;
+	my @rows = $section =~ /^\| `(\w+)` \| ([^|`]+) \| /gm;
+	my $rows = '';
+
+	$rows .= shift(@rows) . ' ' . shift(@rows) . "\n" while @rows;
+	is(trimmed($rows), $columns =~ s/timestamp with time zone/timestamptz/gr, "the columns of $table");
+}
+
+# ---- states, decisions, errors
+
+foreach my $machine ('payment', 'attempt')
+{
+	my ($section) = $manual =~ /^### Steps of an? $machine\n(.*?)(?=^###)/ms;
+	my @steps;
+
+	while ($section =~ /^\| (\w+) \| ([\w, ]*)\|$/gm)
+	{
+		my ($from, $to) = ($1, $2);
+
+		push @steps, "$from $_" foreach $from eq 'from' ? () : split /, | $/, $to;
+	}
+	is(join("\n", sort @steps), sql("SELECT from_state || ' ' || to_state FROM pay_steps() WHERE machine = '$machine' ORDER BY 1"),
+		"$machine: the steps");
+}
+
+my $picture = slurp_file("$root/doc/states.svg");
+my $dot = sql('SELECT pay_diagram()');
+foreach ([ 'states', qr/^\s*(\w+_\w+) \[/m, qr/class="node">\s*<title>([^<]+)/ ], [ 'steps', qr/^\s*(\w+ -> \w+);/m, qr/class="edge">\s*<title>([^<]+)/ ])
+{
+	my ($what, $in_dot, $in_svg) = @$_;
+
+	is(join("\n", sort map { s/&#45;&gt;/ -> /r } $picture =~ /$in_svg/g), join("\n", sort $dot =~ /$in_dot/g), "the $what in doc/states.svg");
+}
+
+# The labels of a type are in the error for what is none.
+foreach ([ 'pay_state', 'States' ], [ 'pay_decision', 'Decisions' ])
+{
+	my ($type, $chapter) = @$_;
+	my $stderr;
+
+	$node->psql('postgres', "SELECT 'none'::$type", stderr => \$stderr);
+	my ($labels) = $stderr =~ /The values are (.*)\./;
+	my ($table) = $manual =~ /^## $chapter\n.*?^(\| (?:state|decision) \|.*?)\n\n/ms;
+	is(join(', ', $table =~ /^\| `(\w+)` \|/gm), $labels, "the labels of $type, in their order");
+}
+
+is(join(' ', $manual =~ /^\| `(PY\d+)` \|/gm),
+	join(' ', map { s/[', ]//gr } slurp_file("$root/src/errors.h") =~ /MAKE_SQLSTATE\(('P', 'Y', '\d', '\d', '\d')\)/g), 'the error codes');
+
+# ---- what is copied from elsewhere, and what others should copy
+
+my ($mapping) = $manual =~ /^```sql\n(CREATE FUNCTION wechat_callback.*?)^```/ms;
+ok(index(slurp_file("$root/demo/channels.sql"), $mapping) >= 0, 'wechat_callback is that of demo/channels.sql');
+
+my ($shard) = $manual =~ /^```js\n(.*?const shard.*?)^```/ms;
+my ($out, $err) = ('', '');
+my $vectors = sql("SELECT json_agg(json_build_array(o, m, pay_shard(o, m))) FROM unnest('{A1,2026-000001,订单1}'::text[]) o, unnest('{\"\",shop,商户}'::text[]) m");
+IPC::Run::run([ 'node', '-e', "$shard; for (const [o, m, s] of $vectors) console.log(shard(o, m) === s)" ], '>', \$out, '2>', \$err);
+is($out . $err, "true\n" x 9, 'the shard in JavaScript');
+
+# ---- links
+
+foreach my $file (sort keys %text)
+{
+	my ($directory) = $file =~ m{^(.*/)?};
+	my @broken;
+
+	foreach my $link ($text{$file} =~ /\]\(([^)\s]+)\)/g)
+	{
+		my ($path, $anchor) = split /#/, $link, 2;
+		my $target = $path eq '' ? $file : ($directory // '') . $path;
+
+		next if $path =~ /^https?:/;
+		$target =~ s{[^/]+/\.\./}{};
+		push @broken, $link unless -e "$root/$target";
+		next unless defined $anchor;
+		my %anchors = map { lc(s/[^\w\- ]//gr =~ s/ /-/gr) => 1 } ($text{$target} // '') =~ /^#+ (.*)$/gm;
+		push @broken, $link unless $anchors{$anchor};
+	}
+	is(join(' ', @broken), '', "$file: every link leads somewhere");
+}
+
+no_leaks($node);
+done_testing();

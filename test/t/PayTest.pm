@@ -1,0 +1,284 @@
+# What the TAP tests share: a server with pay_idem in it, the calls as SQL
+# text, and the checks that every test wants.
+#
+# The tests use the PostgreSQL programs that come first in PATH; the extension
+# must be installed there.
+package PayTest;
+
+use strict;
+use warnings;
+
+our ($pkglibdir, $sharedir);
+
+BEGIN
+{
+	chomp($pkglibdir = `pg_config --pkglibdir`);
+	chomp($sharedir = `pg_config --sharedir`);
+	die "pg_config is not in PATH\n" if $pkglibdir eq '';
+
+	unshift @INC, "$pkglibdir/pgxs/src/test/perl";
+	$ENV{PG_REGRESS} = "$pkglibdir/pgxs/src/test/regress/pg_regress"
+	  unless $ENV{PG_REGRESS};
+
+	# Logs and data directories never go into the source tree.
+	if (!$ENV{TESTDIR})
+	{
+		require File::Temp;
+		$ENV{TESTDIR} = File::Temp::tempdir('pay_idem_XXXX', TMPDIR => 1, CLEANUP => 1);
+	}
+}
+
+use Exporter 'import';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(
+  pay_node prepay credential callback transition trade_of
+  answers raises digest violations waits no_leaks);
+
+# SQL text that is one call and nothing else.
+my $a_call = qr/^\s*(?:"[^"]+"\.|\w+\.)?pay_\w+\(/;
+
+# The tables, parents first.
+our @TABLES = qw(pay_channel pay_payment pay_attempt pay_event pay_review pay_grantee);
+
+# pay_node(name, init => {...}, conf => '...', install => 0|1): a started
+# server; with install (the default) database postgres has the extension and
+# its tables in public.
+sub pay_node
+{
+	my ($name, %o) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(extra => [qw(--encoding UTF8 --locale C.UTF-8)], %{ $o{init} || {} });
+	$node->append_conf('postgresql.conf',
+		"autovacuum = off\nmax_connections = 40\nshared_buffers = 16MB\nlog_line_prefix = '%m [%p] %e %q%a '"
+	);
+	$node->append_conf('postgresql.conf', $o{conf}) if $o{conf};
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION pay_idem; SELECT pay_install()')
+	  unless exists $o{install} && !$o{install};
+	return $node;
+}
+
+# A call's SQL text from its defaults and what the test says; values are SQL.
+sub call
+{
+	my ($function, $order, $defaults, $more) = @_;
+	my $schema = $more->{schema} ? "$more->{schema}." : '';
+	my %argument = (%$defaults, %$more);
+
+	delete $argument{schema};
+	my %place = map { $order->[$_] => $_ } 0 .. $#$order;
+	return "$schema$function("
+	  . join(
+		', ', map { "$_ => $argument{$_}" }
+		  sort    { $place{$a} <=> $place{$b} } keys %argument) . ')';
+}
+
+sub prepay
+{
+	my ($order_no, $request_id, %more) = @_;
+
+	return call(
+		'pay_prepay',
+		[
+			qw(order_no amount currency channel method request_id merchant payer multi valid_for replaces confirm holds metadata)
+		],
+		{
+			order_no => "'$order_no'",
+			amount => 100,
+			currency => "'CNY'",
+			channel => "'test'",
+			method => "'card'",
+			request_id => "'$request_id'"
+		},
+		\%more);
+}
+
+sub credential
+{
+	my ($trade_no, $credential, %more) = @_;
+
+	return call(
+		'pay_credential',
+		[qw(trade_no credential valid_for)],
+		{ trade_no => $trade_no, credential => "'$credential'", valid_for => "'2 hours'" }, \%more);
+}
+
+sub callback
+{
+	my ($trade_no, $callback_id, $reported, %more) = @_;
+
+	return call(
+		'pay_callback',
+		[qw(channel callback_id trade_no reported amount currency channel_txn occurred_at payload)],
+		{
+			channel => "'test'",
+			callback_id => "'$callback_id'",
+			trade_no => $trade_no,
+			reported => "'$reported'",
+			amount => 100,
+			currency => "'CNY'"
+		},
+		\%more);
+}
+
+sub transition
+{
+	my ($trade_no, $to_state, %more) = @_;
+
+	return call(
+		'pay_transition',
+		[qw(trade_no to_state reason amount currency channel_txn request_id)],
+		{ trade_no => $trade_no, to_state => "'$to_state'" }, \%more);
+}
+
+# The number of an order's latest attempt, as an SQL expression.
+sub trade_of
+{
+	my ($order_no, %o) = @_;
+	my $s = $o{schema} ? "$o{schema}." : '';
+
+	return "(SELECT a.trade_no::text FROM ${s}pay_attempt a JOIN ${s}pay_payment p USING (pay_no)"
+	  . " WHERE p.order_no = '$order_no' ORDER BY a.attempt DESC LIMIT 1)";
+}
+
+# answers(node, calls, expected, name): run the SQL and compare all that it
+# returns. A call without SELECT is asked for its decision and states.
+sub answers
+{
+	my ($node, $sql, $expected, $name, %o) = @_;
+	my $db = $o{db} || 'postgres';
+	my ($stdout, $stderr);
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	$sql = "SELECT decision, state, attempt, attempt_state FROM $sql" if $sql =~ $a_call;
+	my $rc = $node->psql(
+		$db, $sql,
+		stdout => \$stdout,
+		stderr => \$stderr,
+		on_error_stop => 1,
+		extra_params => $o{user} ? [ '-U', $o{user} ] : []);
+	$stdout .= "\n$stderr" if $rc != 0;
+	return is($stdout, $expected, $name);
+}
+
+# raises(node, sql, sqlstate, name, like => qr/…/): the SQL fails with this
+# SQLSTATE. An error of ours must say its facts in a DETAIL.
+sub raises
+{
+	my ($node, $sql, $sqlstate, $name, %o) = @_;
+	my $db = $o{db} || 'postgres';
+	my ($stdout, $stderr);
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	$sql = "SELECT * FROM $sql" if $sql =~ $a_call;
+	$node->psql(
+		$db, "\\set VERBOSITY verbose\n$sql",
+		stdout => \$stdout,
+		stderr => \$stderr,
+		on_error_stop => 1,
+		extra_params => $o{user} ? [ '-U', $o{user} ] : []);
+	my ($got) = $stderr =~ /(?:ERROR|FATAL):\s+(\w{5}):/;
+	$got = 'no error' unless defined $got;
+	$got .= ' without DETAIL' if $got =~ /^PY/ && $stderr !~ /^DETAIL: /m;
+	my $ok = is($got, $sqlstate, $name) || diag($stderr . $stdout);
+	$ok = like($stderr, $o{like}, "$name: says so") if $o{like};
+	return $ok;
+}
+
+# Every row of every table, as one checksum per table.
+sub digest
+{
+	my ($node, %o) = @_;
+	my $s = $o{schema} ? "$o{schema}." : '';
+	my $physical = $o{physical} ? "t.ctid, t.xmin, t.xmax, " : '';
+
+	return $node->safe_psql(
+		$o{db} || 'postgres',
+		join ';',
+		map {
+				"SELECT '$_', count(*), md5(string_agg(r, E'\\n' ORDER BY r COLLATE \"C\"))"
+			  . " FROM (SELECT row(${physical}t.*)::text AS r FROM $s$_ t) AS rows"
+		} @{ $o{tables} || \@TABLES });
+}
+
+# What must hold of the tables after anything; returns the rows that break it.
+sub violations
+{
+	my ($node, %o) = @_;
+	my $s = $o{schema} ? "$o{schema}." : '';
+
+	return $node->safe_psql($o{db} || 'postgres', <<"SQL");
+		-- events of a payment are numbered without a gap, the last one is last_seq
+		SELECT 'numbering', p.order_no
+		FROM ${s}pay_payment p LEFT JOIN ${s}pay_event e USING (pay_no)
+		GROUP BY p.pay_no, p.order_no, p.last_seq
+		HAVING p.last_seq <> count(e.seq) OR p.last_seq <> coalesce(max(e.seq), 0)
+		UNION ALL
+		-- each begins where the one before it ended
+		SELECT 'payment chain', e.pay_no::text
+		FROM (SELECT *, lag(payment_after) OVER (PARTITION BY pay_no ORDER BY seq) AS was FROM ${s}pay_event) e
+		WHERE e.payment_before::text IS DISTINCT FROM e.was::text
+			AND NOT (e.seq = 1 AND e.payment_before::text = 'created')
+		UNION ALL
+		SELECT 'attempt chain', e.pay_no::text
+		FROM (SELECT *, lag(attempt_after) OVER (PARTITION BY pay_no, attempt ORDER BY seq) AS was
+			FROM ${s}pay_event WHERE attempt > 0) e
+		WHERE e.attempt_before::text IS DISTINCT FROM e.was::text
+		UNION ALL
+		-- and the last one says what the rows say
+		SELECT 'payment state', p.order_no
+		FROM ${s}pay_payment p JOIN ${s}pay_event e ON e.pay_no = p.pay_no AND e.seq = p.last_seq
+		WHERE e.payment_after::text <> p.state::text
+		UNION ALL
+		SELECT 'attempt state', a.trade_no::text
+		FROM ${s}pay_attempt a LEFT JOIN LATERAL (SELECT attempt_after FROM ${s}pay_event e
+			WHERE e.pay_no = a.pay_no AND e.attempt = a.attempt ORDER BY seq DESC LIMIT 1) e ON true
+		WHERE e.attempt_after::text IS DISTINCT FROM a.state::text
+		UNION ALL
+		SELECT 'attempts', p.order_no
+		FROM ${s}pay_payment p LEFT JOIN ${s}pay_attempt a USING (pay_no)
+		GROUP BY p.pay_no, p.order_no, p.routes
+		HAVING p.routes <> coalesce(array_agg(a.route ORDER BY a.attempt) FILTER (WHERE a.route IS NOT NULL), '{}')
+		UNION ALL
+		-- a paid payment has one winner, which collected what the payment says
+		SELECT 'winner', p.order_no
+		FROM ${s}pay_payment p LEFT JOIN ${s}pay_attempt a ON a.pay_no = p.pay_no AND a.attempt = p.winner
+		WHERE (p.state::text = 'paid') <> (a.state::text IS NOT DISTINCT FROM 'paid')
+			OR p.amount_collected <> coalesce(a.amount_collected, 0)
+SQL
+}
+
+# waits(node, session's application_name): until that session waits for
+# another's transaction.
+sub waits
+{
+	my ($node, $application) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	return ok(
+		$node->poll_query_until(
+			'postgres',
+			"SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = '$application' AND wait_event_type = 'Lock'"
+		),
+		"$application waits");
+}
+
+# no_leaks(node): the server never complained about what C code left behind,
+# and no backend died.
+sub no_leaks
+{
+	my ($node) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my @complaints = grep {
+			 / XX\d\d\d |PANIC:|TRAP: |was terminated by signal/
+		  || /WARNING: .*(?:leak|still (?:active|open|referenced)|not closed|own a lock|lock .* already held)/
+	} split /\n/, slurp_file($node->logfile);
+
+	return is(join("\n", @complaints), '', 'nothing was leaked and nobody crashed');
+}
+
+1;
