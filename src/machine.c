@@ -332,7 +332,7 @@ LabelSend(const PayLabels *labels, char value)
 	{ \
 		PG_RETURN_BYTEA_P(LabelSend(&type##_labels, PG_GETARG_CHAR(0))); \
 	} \
-	extern int	pay_semicolon_after_##type
+	extern int	no_such_variable
 
 PAY_LABEL_TYPE(pay_state);
 PAY_LABEL_TYPE(pay_decision);

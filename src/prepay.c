@@ -665,7 +665,7 @@ pay_credential(PG_FUNCTION_ARGS)
 	if (!PayLockRecord(store, &record))
 		PayThrowNotFound(PG_GETARG_TEXT_PP(0));
 	attempt = PayRecordAttempt(&record, number);
-	decision = DecideCredential(&record, attempt, credential, now);
+	decision = DecideCredential(&record, attempt, credential, GetCurrentTimestamp());
 	if (decision == PAY_APPLIED)
 	{
 		attempt->credential = credential;
