@@ -194,7 +194,6 @@ FindHandled(PayStore *store, const PayRecord *record, Report *report, PayEvent *
 static PayNews
 EventNews(const Report *report, PayNews news)
 {
-
 	if (report->conflict)
 	{
 		news.reason = cstring_to_text(psprintf("message id \"%s\" is known with other content",
