@@ -34,12 +34,15 @@ IsAboutMoney(PayState state)
 	return state == PAY_PAID || state == PAY_AUTHORIZED;
 }
 
-/* Is it a step of the payment and all its attempts?  Money and its capture are one attempt's. */
+/*
+ * Is it a step of the payment and all its attempts?  Money and its capture are
+ * one attempt's, and so is whatever a channel reports.
+ */
 static bool
 IsAboutPayment(const Report *report)
 {
-	return PayNumberAttempt(report->number) == 0 && !IsAboutMoney(report->news.reported) &&
-		report->news.reported != PAY_CAPTURING;
+	return report->channel == NULL && PayNumberAttempt(report->number) == 0 &&
+		!IsAboutMoney(report->news.reported) && report->news.reported != PAY_CAPTURING;
 }
 
 /* What the channel should collect or authorize, or has collected. */
@@ -294,23 +297,26 @@ OnlyAttempt(const PayRecord *record)
 	return open == 0 && record->payment.routes.n == 1 ? record->attempt[0] : NULL;
 }
 
-/* The attempt that a report is about; the payment's number means its only one. */
+/* The attempt that a report is about, the payment's number meaning its only one; NULL if there is none. */
 static PayAttempt *
 MeantAttempt(const PayRecord *record, const Report *report)
 {
-	PayAttempt *attempt = PayNumberAttempt(report->number) > 0 ?
+	return PayNumberAttempt(report->number) > 0 ?
 		PayRecordAttempt(record, report->number) : OnlyAttempt(record);
+}
 
-	if (attempt == NULL && record->payment.routes.n == 0)
+/* The caller's own step must say which attempt it means. */
+static void
+ThrowNoAttemptMeant(const PayRecord *record, const Report *report)
+{
+	if (record->payment.routes.n == 0)
 		ThrowIllegalPaymentStep(record, report->news.reported);
-	if (attempt == NULL)
-		ereport(ERROR,
-				(errcode(PAY_ERR_NOT_ALLOWED),
-				 errmsg("payment of order \"%s\" has several attempts that this could be about",
-						text_to_cstring(record->payment.order_no)),
-				 errdetail("It has had %d attempts.", record->payment.routes.n),
-				 errhint("Name the attempt by its own trade_no.")));
-	return attempt;
+	ereport(ERROR,
+			(errcode(PAY_ERR_NOT_ALLOWED),
+			 errmsg("payment of order \"%s\" has several attempts that this could be about",
+					text_to_cstring(record->payment.order_no)),
+			 errdetail("It has had %d attempts.", record->payment.routes.n),
+			 errhint("Name the attempt by its own trade_no.")));
 }
 
 /* What is reported; an own step that leaves amount and currency out means the attempt's. */
@@ -350,6 +356,10 @@ ReportAttempt(PayStore *store, PayRecord *record, Report *report)
 		return ReplyReplayed(store, record, &handled);
 
 	attempt = MeantAttempt(record, report);
+	if (attempt == NULL && report->channel != NULL)
+		return ReplyUnmatched(store, report);
+	if (attempt == NULL)
+		ThrowNoAttemptMeant(record, report);
 	news = MeantNews(record, attempt, report);
 	FindChannelOf(store, attempt, &channel);
 	if (report->channel != NULL && !PayTextsEqual(report->channel, channel.channel))
@@ -482,7 +492,6 @@ pay_callback(PG_FUNCTION_ARGS)
 	PayNews    *news = &report.news;
 	PayStore   *store;
 	PayRecord	record;
-	PayAttempt *attempt = NULL;
 
 	memset(&report, 0, sizeof(report));
 	report.channel = PayKeyArgument(fcinfo, 0, "channel", PAY_REQUIRED);
@@ -499,10 +508,9 @@ pay_callback(PG_FUNCTION_ARGS)
 
 	store = PayStoreOpen(fcinfo, PAY_WRITES);
 	news->source = cstring_to_text(psprintf("callback:%s", text_to_cstring(report.channel)));
-	if (PayParseNumber(report.trade_no, &report.number) &&
-		PayFindRecord(store, PayPaymentNumber(report.number), &record))
-		attempt = PayRecordAttempt(&record, report.number);
-	if (attempt == NULL)
+	if (!PayParseNumber(report.trade_no, &report.number) ||
+		!PayFindRecord(store, PayPaymentNumber(report.number), &record) ||
+		MeantAttempt(&record, &report) == NULL)
 		return ReplyUnmatched(store, &report);
 	return ReportAttempt(store, &record, &report);
 }

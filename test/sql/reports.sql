@@ -329,6 +329,23 @@ FROM pay_review, unnest('{accept,refund,dismiss}'::text[]) AS v (verdict) WHERE 
 SELECT reports_test.resolve('B1', 'accept');
 SELECT reports_test.resolve('B1', 'dismiss');
 
+-- ---- the payment's number in a callback ----
+
+-- It means the payment's only attempt; the message is the same by either number.
+SELECT reports_test.open('N1');
+SELECT decision, state, attempt, attempt_state FROM pay_callback(channel => 'test', callback_id => 'n1',
+	trade_no => reports_test.pay_no('N1')::text, reported => 'paid', amount => 100, currency => 'CNY');
+SELECT decision, state, attempt, attempt_state FROM pay_callback(channel => 'test', callback_id => 'n1',
+	trade_no => reports_test.trade_no('N1'), reported => 'paid', amount => 100, currency => 'CNY');
+-- Where two attempts could be meant, or there is none, it is nobody's: nothing is booked by a guess.
+SELECT reports_test.open('N2', 'R1', multi => true), reports_test.open('N2', 'R2', multi => true);
+SELECT decision, state, attempt FROM pay_callback(channel => 'test', callback_id => 'n2',
+	trade_no => reports_test.pay_no('N2')::text, reported => 'paid', amount => 100, currency => 'CNY');
+SELECT decision FROM pay_create(order_no => 'N3', amount => 100, currency => 'CNY', merchant => 'reports');
+SELECT decision, state, attempt FROM pay_callback(channel => 'test', callback_id => 'n3',
+	trade_no => reports_test.pay_no('N3')::text, reported => 'failed');
+SELECT order_no, state, last_seq FROM pay_payment WHERE merchant = 'reports' AND order_no IN ('N2', 'N3') ORDER BY 1;
+
 -- ---- history ----
 
 -- By any number of the payment, and what is nobody's is PY404.
