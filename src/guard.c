@@ -212,7 +212,7 @@ LogAttemptUpdate(PayStore *store, const DirectUpdate *update)
 	payment_before = (PayState) record->payment.state;
 	if (attempt->state != attempt_before)
 	{
-		if ((attempt->state == PAY_PAID || attempt->state == PAY_AUTHORIZED) && !PayRecordWaits(record))
+		if (PayIsAboutMoney((PayState) attempt->state) && !PayRecordWaits(record))
 			decision = PAY_SURPLUS;
 		if (attempt->state == PAY_PAID)
 			PayCollect(record, attempt, attempt->amount_collected, decision == PAY_APPLIED, now);

@@ -140,6 +140,12 @@ PayPaymentIsFinal(PayState state)
 }
 
 bool
+PayIsAboutMoney(PayState state)
+{
+	return state == PAY_PAID || state == PAY_AUTHORIZED;
+}
+
+bool
 PayAttemptIsOpen(PayState state)
 {
 	return open_rank[state] > 0;

@@ -74,6 +74,9 @@ extern char *PayAttemptStepsFrom(PayState from);
 /* Can money still arrive through an attempt in this state, by its own course? */
 extern bool PayAttemptIsOpen(PayState state);
 
+/* Does news of this state say that the channel holds or has the customer's money? */
+extern bool PayIsAboutMoney(PayState state);
+
 /* Does a payment in this state never change again? */
 extern bool PayPaymentIsFinal(PayState state);
 

@@ -28,12 +28,6 @@ typedef struct Report
 	bool		conflict;		/* its message id is known with other content */
 } Report;
 
-static bool
-IsAboutMoney(PayState state)
-{
-	return state == PAY_PAID || state == PAY_AUTHORIZED;
-}
-
 /*
  * Is it a step of the payment and all its attempts?  Money and its capture are
  * one attempt's, and so is whatever a channel reports.
@@ -42,7 +36,7 @@ static bool
 IsAboutPayment(const Report *report)
 {
 	return report->channel == NULL && PayNumberAttempt(report->number) == 0 &&
-		!IsAboutMoney(report->news.reported) && report->news.reported != PAY_CAPTURING;
+		!PayIsAboutMoney(report->news.reported) && report->news.reported != PAY_CAPTURING;
 }
 
 /* What the channel should collect or authorize, or has collected. */
@@ -71,7 +65,7 @@ FindMismatch(const PayRecord *record, const PayAttempt *attempt, const PayChanne
 		!PayTextsEqual(news->currency, record->payment.currency))
 		return psprintf("the currency is %s, not %s",
 						text_to_cstring(record->payment.currency), text_to_cstring(news->currency));
-	if (!IsAboutMoney(news->reported))
+	if (!PayIsAboutMoney(news->reported))
 		return NULL;
 	if (news->amount != ExpectedAmount(attempt, news->reported))
 		return psprintf("the amount is %lld, not %lld",
@@ -104,7 +98,7 @@ DecideReport(const PayRecord *record, const PayAttempt *attempt, const PayChanne
 		*detail = psprintf("the attempt is %s already", PayStateLabel(state));
 		return PAY_STALE;
 	}
-	if (IsAboutMoney(reported) && !PayRecordWaits(record))
+	if (PayIsAboutMoney(reported) && !PayRecordWaits(record))
 	{
 		*detail = record->payment.winner > 0 ?
 			psprintf("the order was paid by attempt %d", record->payment.winner) :
@@ -121,7 +115,7 @@ CheckOwnStep(const PayRecord *record, const PayAttempt *attempt, const PayNews *
 	PayState	state = (PayState) attempt->state;
 	PayState	to = news->reported;
 
-	if (IsAboutMoney(to) || state == to)
+	if (PayIsAboutMoney(to) || state == to)
 		return;
 	if (!PayAttemptCan(state, to))
 		ereport(ERROR,
@@ -191,6 +185,17 @@ FindHandled(PayStore *store, const PayRecord *record, Report *report, PayEvent *
 		(event->amount != news->amount && !(own && news->amount == 0)) ||
 		(!PayTextsEqual(event->currency, news->currency) && !(own && news->currency == NULL));
 	return !report->conflict;
+}
+
+/* Lock the record to decide on it; false, with its event, if the message was handled before. */
+static bool
+LockUnlessHandled(PayStore *store, PayRecord *record, Report *report, PayEvent *event)
+{
+	if (FindHandled(store, record, report, event))
+		return false;
+	if (!PayLockRecord(store, record))
+		PayThrowNotFound(report->trade_no);
+	return !FindHandled(store, record, report, event);
 }
 
 /* What the event says: news whose id belongs to other content goes without the id. */
@@ -325,7 +330,7 @@ MeantNews(const PayRecord *record, const PayAttempt *attempt, const Report *repo
 {
 	PayNews		news = report->news;
 
-	if (report->channel == NULL && IsAboutMoney(news.reported))
+	if (report->channel == NULL && PayIsAboutMoney(news.reported))
 	{
 		if (news.amount == 0)
 			news.amount = ExpectedAmount(attempt, news.reported);
@@ -348,11 +353,7 @@ ReportAttempt(PayStore *store, PayRecord *record, Report *report)
 	PayState	attempt_before;
 	const char *detail;
 
-	if (FindHandled(store, record, report, &handled))
-		return ReplyReplayed(store, record, &handled);
-	if (!PayLockRecord(store, record))
-		PayThrowNotFound(report->trade_no);
-	if (FindHandled(store, record, report, &handled))
+	if (!LockUnlessHandled(store, record, report, &handled))
 		return ReplyReplayed(store, record, &handled);
 
 	attempt = MeantAttempt(record, report);
@@ -409,14 +410,20 @@ EndsPayment(PayState to)
 static bool
 IsThere(const PayRecord *record, PayState to)
 {
+	bool		any_open = false;
 	int			i;
 
 	if (record->payment.state != to || !PayRecordWaits(record))
 		return record->payment.state == to;
 	for (i = 0; i < record->payment.routes.n; i++)
-		if (PayAttemptIsOpen((PayState) record->attempt[i]->state) && record->attempt[i]->state != to)
-			return false;
-	return !EndsPayment(to) || record->payment.end_requested;
+		if (PayAttemptIsOpen((PayState) record->attempt[i]->state))
+		{
+			if (record->attempt[i]->state != to)
+				return false;
+			any_open = true;
+		}
+	/* one that is to end, with nothing open, has still to */
+	return !EndsPayment(to) || (record->payment.end_requested && any_open);
 }
 
 /* Step all open attempts, an event each. */
@@ -455,11 +462,7 @@ ReportPayment(PayStore *store, PayRecord *record, Report *report)
 	PayNews		event_news;
 	PayState	before;
 
-	if (FindHandled(store, record, report, &handled))
-		return ReplyReplayed(store, record, &handled);
-	if (!PayLockRecord(store, record))
-		PayThrowNotFound(report->trade_no);
-	if (FindHandled(store, record, report, &handled))
+	if (!LockUnlessHandled(store, record, report, &handled))
 		return ReplyReplayed(store, record, &handled);
 
 	event_news = EventNews(report, report->news);
@@ -499,9 +502,9 @@ pay_callback(PG_FUNCTION_ARGS)
 	report.trade_no = PayKeyArgument(fcinfo, 2, "trade_no", PAY_REQUIRED);
 	news->reported = PayStateArgument(fcinfo, 3, "reported");
 	news->amount = PayAmountArgument(fcinfo, 4, "amount",
-									 IsAboutMoney(news->reported) ? PAY_REQUIRED : PAY_OPTIONAL);
+									 PayIsAboutMoney(news->reported) ? PAY_REQUIRED : PAY_OPTIONAL);
 	news->currency = PayCurrencyArgument(fcinfo, 5,
-										 IsAboutMoney(news->reported) ? PAY_REQUIRED : PAY_OPTIONAL);
+										 PayIsAboutMoney(news->reported) ? PAY_REQUIRED : PAY_OPTIONAL);
 	news->channel_txn = PayKeyArgument(fcinfo, 6, "channel_txn", PAY_OPTIONAL);
 	news->occurred_at = PG_ARGISNULL(7) ? PAY_NO_TIME : PG_GETARG_TIMESTAMPTZ(7);
 	news->payload = PG_ARGISNULL(8) ? NULL : PG_DETOAST_DATUM(PG_GETARG_DATUM(8));

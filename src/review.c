@@ -35,7 +35,7 @@ PayOpenReview(PayStore *store, const char *kind, const PayRecord *record, const 
 	review.occurred_at = news->occurred_at;
 	review.resolved_at = PAY_NO_TIME;
 	review.amount = news->amount;
-	review.about_money = news->reported == PAY_PAID || news->reported == PAY_AUTHORIZED;
+	review.about_money = PayIsAboutMoney(news->reported);
 	review.reported = news->reported;
 	review.kind = cstring_to_text(kind);
 	review.source = news->source;

@@ -123,7 +123,7 @@ BEGIN
 		END IF;
 
 		IF (e.payment_before IS DISTINCT FROM e.payment_after OR e.attempt_before IS DISTINCT FROM e.attempt_after
-				OR (e.source = 'transition' AND e.attempt = 0 AND e.decision = 'applied'))
+				OR (e.source = 'transition' AND e.attempt = 0))
 			AND e.payment_before IS NOT NULL
 			AND NOT (e.source = 'update' AND e.attempt = 0) THEN
 			most_open := (SELECT s FROM unnest(open_in_order) WITH ORDINALITY AS o (s, place)
