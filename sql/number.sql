@@ -23,3 +23,8 @@ CREATE FUNCTION pay_channel_of(trade_no text) RETURNS text
 	LANGUAGE C STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION pay_channel_of(text) IS
 	'channel that an attempt''s number was made for, by its route in pay_channel; NULL for a payment''s own number or an unknown route; PY404 if it is no number of ours';
+
+CREATE FUNCTION pay_trade_nos(pay_no uuid, routes smallint[]) RETURNS uuid[]
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION pay_trade_nos(uuid, smallint[]) IS
+	'the numbers of a payment''s attempts, in their order, from its own number and pay_payment.routes: for joins, WHERE trade_no = ANY (pay_trade_nos(pay_no, routes))';

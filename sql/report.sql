@@ -27,7 +27,8 @@ CREATE FUNCTION pay_history(trade_no text,
 	OUT attempt integer, OUT reported text, OUT decision text,
 	OUT payment_before text, OUT payment_after text, OUT attempt_before text, OUT attempt_after text,
 	OUT amount bigint, OUT currency text, OUT channel_txn text, OUT occurred_at timestamptz,
-	OUT actor text, OUT session_actor text, OUT reason text, OUT payload jsonb)
+	OUT actor text, OUT session_actor text, OUT reason text, OUT payload jsonb,
+	OUT refund_no text, OUT refund_before text, OUT refund_after text)
 	RETURNS SETOF record
 	LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION pay_history(text) IS

@@ -8,15 +8,19 @@ AS $grant$
 DECLARE
 	home name;
 	functions_of_kind CONSTANT jsonb := '{
-		"app": ["pay_create", "pay_prepay", "pay_credential", "pay_transition", "pay_callback", "pay_query"],
-		"worker": ["pay_credential", "pay_transition", "pay_callback", "pay_query"],
-		"ops": ["pay_transition", "pay_query", "pay_history", "pay_review_resolve"],
-		"auditor": ["pay_query", "pay_history"]}';
+		"app": ["pay_create", "pay_prepay", "pay_credential", "pay_transition", "pay_callback", "pay_query",
+			"pay_refund", "pay_refund_callback", "pay_dispute_open"],
+		"worker": ["pay_credential", "pay_transition", "pay_callback", "pay_query",
+			"pay_refund_transition", "pay_refund_callback"],
+		"ops": ["pay_transition", "pay_query", "pay_history", "pay_review_resolve",
+			"pay_refund", "pay_refund_transition", "pay_dispute_open", "pay_dispute_resolve", "pay_dispute_case", "pay_suspects"],
+		"auditor": ["pay_query", "pay_history", "pay_dispute_case", "pay_suspects"]}';
 	readable_by_kind CONSTANT jsonb := '{
 		"app": [],
 		"worker": ["pay_channel"],
-		"ops": ["pay_channel", "pay_payment", "pay_attempt", "pay_event", "pay_review"],
-		"auditor": ["pay_channel", "pay_payment", "pay_attempt", "pay_event", "pay_review", "pay_grantee"]}';
+		"ops": ["pay_channel", "pay_payment", "pay_attempt", "pay_event", "pay_review", "pay_refund", "pay_dispute", "pay_balance"],
+		"auditor": ["pay_channel", "pay_payment", "pay_attempt", "pay_event", "pay_review", "pay_refund", "pay_dispute", "pay_balance",
+			"pay_grantee"]}';
 	name text;
 	installed boolean;
 BEGIN
@@ -35,13 +39,16 @@ BEGIN
 	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 	WHERE e.extname = 'pay_idem';
 
-	EXECUTE format('SELECT %I.pay_trusts(%L::regclass)', home, to_regclass(format('%I.pay_grantee', home))) INTO installed;
-	IF installed IS NOT TRUE THEN
+	FOR name IN SELECT jsonb_array_elements_text(readable_by_kind -> 'auditor')
+	LOOP
+		CONTINUE WHEN name = 'pay_balance';
+		EXECUTE format('SELECT %I.pay_trusts(to_regclass(%L))', home, format('%I.%I', home, name)) INTO installed;
+		CONTINUE WHEN installed;
 		RAISE EXCEPTION 'pay_idem is not installed in this database'
 			USING ERRCODE = 'PY503',
-				DETAIL = 'Table "pay_grantee" does not exist, or is not one that pay_install() made.',
+				DETAIL = format('Table "%s" does not exist, or is not one that pay_install() made.', name),
 				HINT = 'SELECT pay_install(); creates the tables, or brings them up to date.';
-	END IF;
+	END LOOP;
 	EXECUTE format('INSERT INTO %1$I.pay_grantee (role, kind) SELECT $1::name, $2
 		WHERE NOT EXISTS (SELECT FROM %1$I.pay_grantee WHERE role = $1::name AND kind = $2)', home)
 		USING role, kind;
@@ -69,7 +76,7 @@ BEGIN
 END
 $grant$;
 COMMENT ON FUNCTION pay_grant(text, text) IS
-	'gives a role the rights of a kind: app (pays), worker (talks to channels), ops (resolves reviews, adds channels), auditor (reads). Kept, so that pay_install() gives them again. PY400';
+	'gives a role the rights of a kind: app (pays and refunds), worker (talks to channels), ops (resolves reviews and disputes, adds channels), auditor (reads). Kept, so that pay_install() gives them again. PY400';
 
 -- PUBLIC keeps what a restore needs (types, guards) and the pure readers of
 -- numbers and states.
@@ -82,6 +89,13 @@ REVOKE ALL ON FUNCTION
 	pay_query(text, text),
 	pay_transition(text, text, text, bigint, text, text, text),
 	pay_callback(text, text, text, text, bigint, text, text, timestamptz, jsonb),
+	pay_refund(text, text, bigint, text),
+	pay_refund_transition(text, text, text, text, text),
+	pay_refund_callback(text, text, text, text, bigint, text, text, text, timestamptz, jsonb, text, text),
+	pay_dispute_open(text, text, text),
+	pay_dispute_resolve(bigint, text, text),
+	pay_dispute_case(bigint),
+	pay_suspects(timestamptz),
 	pay_review_resolve(bigint, text, text),
 	pay_history(text)
 FROM PUBLIC;

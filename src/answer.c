@@ -37,6 +37,21 @@ enum
 	RESULT_COLUMNS
 };
 
+/* The columns of pay_refund_result. */
+enum
+{
+	REFUND_DECISION,
+	REFUND_REFUND_NO,
+	REFUND_PAY_NO,
+	REFUND_TRADE_NO,
+	REFUND_STATE,
+	REFUND_AMOUNT,
+	REFUND_CURRENCY,
+	REFUND_REFUNDABLE,
+	REFUND_DETAIL,
+	REFUND_COLUMNS
+};
+
 /* ---- arguments ---- */
 
 static void
@@ -108,6 +123,14 @@ PayAmountArgument(FunctionCallInfo fcinfo, int n, const char *name, PayPresence 
 	return amount;
 }
 
+int64
+PayIdArgument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		ThrowMissing(name);
+	return PG_GETARG_INT64(n);
+}
+
 text *
 PayCurrencyArgument(FunctionCallInfo fcinfo, int n, PayPresence presence)
 {
@@ -144,6 +167,20 @@ PayStateArgument(FunctionCallInfo fcinfo, int n, const char *name)
 	return state;
 }
 
+PayRefundState
+PayRefundStateArgument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	text	   *label = PayKeyArgument(fcinfo, n, name, PAY_REQUIRED);
+	PayRefundState state = PayRefundStateByLabel(VARDATA_ANY(label), VARSIZE_ANY_EXHDR(label));
+
+	if (state == PAY_NO_REFUND_STATE)
+		ereport(ERROR,
+				(errcode(PAY_ERR_BAD_ARGUMENT),
+				 errmsg("invalid %s: \"%s\"", name, text_to_cstring(label)),
+				 errdetail("A refund is requested, processing, succeeded, failed, abnormal, unknown or cancelled.")));
+	return state;
+}
+
 TimestampTz
 PayDeadlineArgument(FunctionCallInfo fcinfo, int n, const char *name, TimestampTz now,
 					PayPresence presence)
@@ -175,9 +212,9 @@ PayDeadlineArgument(FunctionCallInfo fcinfo, int n, const char *name, TimestampT
 }
 
 PayNumber
-PayNumberArgument(FunctionCallInfo fcinfo, int n)
+PayNumberArgument(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	text	   *given = PayKeyArgument(fcinfo, n, "trade_no", PAY_REQUIRED);
+	text	   *given = PayKeyArgument(fcinfo, n, name, PAY_REQUIRED);
 	PayNumber	number;
 
 	if (!PayParseNumber(given, &number))
@@ -198,6 +235,17 @@ PayThrowNotFound(const text *trade_no)
 			 errdetail("There is no payment or attempt of this number.")));
 }
 
+void
+PayCheckChannelIsKnown(PayStore *store, text *channel)
+{
+	if (!PayChannelExists(store, channel))
+		ereport(ERROR,
+				(errcode(PAY_ERR_BAD_ARGUMENT),
+				 errmsg("unknown channel: \"%s\"", text_to_cstring(channel)),
+				 errdetail("There is no such channel in pay_channel."),
+				 errhint("INSERT INTO pay_channel (channel, method) adds one.")));
+}
+
 bool
 PayTextsEqual(const text *a, const text *b)
 {
@@ -205,6 +253,13 @@ PayTextsEqual(const text *a, const text *b)
 		return a == b;
 	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+bool
+PayTextIs(const text *value, const char *word)
+{
+	return value != NULL && VARSIZE_ANY_EXHDR(value) == strlen(word) &&
+		memcmp(VARDATA_ANY(value), word, strlen(word)) == 0;
 }
 
 /* ---- answers ---- */
@@ -216,6 +271,13 @@ typedef struct ResultRow
 } ResultRow;
 
 static void
+InitRow(ResultRow *row)
+{
+	StaticAssertStmt((int) REFUND_COLUMNS <= (int) RESULT_COLUMNS, "a row has room for both results");
+	memset(row->nulls, true, sizeof(row->nulls));
+}
+
+static void
 Set(ResultRow *row, int column, Datum value)
 {
 	row->values[column] = value;
@@ -223,7 +285,7 @@ Set(ResultRow *row, int column, Datum value)
 }
 
 static void
-SetLabel(ResultRow *row, int column, const char *label)
+SetString(ResultRow *row, int column, const char *label)
 {
 	if (label != NULL)
 		Set(row, column, CStringGetTextDatum(label));
@@ -239,16 +301,17 @@ SetText(ResultRow *row, int column, const text *value)
 static void
 SetPayment(ResultRow *row, const PayAnswer *answer)
 {
-	const PayPayment *payment = answer->payment;
+	const PayPayment *payment = &answer->record->payment;
+	const PayAttempt *winner = PayRecordWinner(answer->record);
 
 	Set(row, RESULT_PAY_NO, UUIDPGetDatum(&payment->pay_no));
 	SetText(row, RESULT_MERCHANT, payment->merchant);
 	SetText(row, RESULT_ORDER_NO, payment->order_no);
-	SetLabel(row, RESULT_STATE, PayStateLabel(answer->payment_state ? answer->payment_state :
+	SetString(row, RESULT_STATE, PayStateLabel(answer->payment_state ? answer->payment_state :
 											  (PayState) payment->state));
 	Set(row, RESULT_AMOUNT, Int64GetDatum(payment->amount));
 	SetText(row, RESULT_CURRENCY, payment->currency);
-	Set(row, RESULT_REFUNDABLE, Int64GetDatum(payment->amount_collected - payment->amount_refunded));
+	Set(row, RESULT_REFUNDABLE, Int64GetDatum(winner != NULL ? PayRefundable(winner) : 0));
 }
 
 static void
@@ -258,10 +321,10 @@ SetAttempt(ResultRow *row, const PayAnswer *answer)
 
 	Set(row, RESULT_TRADE_NO, PointerGetDatum(PayNumberText(attempt->trade_no)));
 	Set(row, RESULT_ATTEMPT, Int32GetDatum(attempt->attempt));
-	SetLabel(row, RESULT_ATTEMPT_STATE, PayStateLabel(answer->attempt_state ? answer->attempt_state :
+	SetString(row, RESULT_ATTEMPT_STATE, PayStateLabel(answer->attempt_state ? answer->attempt_state :
 													  (PayState) attempt->state));
 	/* nobody is to pay with a credential that the order does not wait for */
-	if (attempt->state == PAY_PAYING && !PayPaymentIsFinal((PayState) answer->payment->state) &&
+	if (attempt->state == PAY_PAYING && PayRecordWaits(answer->record) &&
 		attempt->credential != NULL &&
 		attempt->credential_expires_at > GetCurrentTimestamp())
 	{
@@ -270,19 +333,44 @@ SetAttempt(ResultRow *row, const PayAnswer *answer)
 	}
 }
 
+/* The order that an answer refers to: the one named, or the successor of a replaced order. */
+static const text *
+OtherOrder(PayStore *store, const PayAnswer *answer)
+{
+	PayPayment	successor;
+
+	if (answer->other_order_no != NULL || answer->record == NULL ||
+		PayNumberIsNone(answer->record->payment.replaced_by) ||
+		!PayFindPayment(store, answer->record->payment.replaced_by, &successor))
+		return answer->other_order_no;
+	return successor.order_no;
+}
+
+Datum
+PayReplyRow(PayStore *store, const Datum *values, const bool *nulls, int n)
+{
+	TupleDesc	desc = PayStoreResultDesc(store);
+	MemoryContext call = MemoryContextSwitchTo(PayStoreCallerContext(store));
+	Datum		result;
+
+	if (desc->natts != n)
+		elog(ERROR, "the called function answers %d columns, not %d", desc->natts, n);
+	result = HeapTupleGetDatum(heap_form_tuple(desc, unconstify(Datum *, values), unconstify(bool *, nulls)));
+	MemoryContextSwitchTo(call);
+	ReleaseTupleDesc(desc);
+	PayStoreClose(store);
+	return result;
+}
+
 Datum
 PayReply(PayStore *store, const PayAnswer *answer)
 {
 	ResultRow	row;
-	TupleDesc	desc = PayStoreResultDesc(store);
-	MemoryContext call;
-	Datum		result;
 
-	Assert(desc->natts == RESULT_COLUMNS);
-	memset(row.nulls, true, sizeof(row.nulls));
-	SetLabel(&row, RESULT_DECISION, PayDecisionLabel(answer->decision));
+	InitRow(&row);
+	SetString(&row, RESULT_DECISION, PayDecisionLabel(answer->decision));
 	SetText(&row, RESULT_TRADE_NO, answer->trade_no);
-	if (answer->payment != NULL)
+	if (answer->record != NULL)
 		SetPayment(&row, answer);
 	if (answer->attempt != NULL)
 		SetAttempt(&row, answer);
@@ -291,28 +379,53 @@ PayReply(PayStore *store, const PayAnswer *answer)
 		SetText(&row, RESULT_CHANNEL, answer->channel->channel);
 		SetText(&row, RESULT_METHOD, answer->channel->method);
 	}
-	if (answer->detail != NULL)
-		Set(&row, RESULT_DETAIL, CStringGetTextDatum(answer->detail));
-
-	call = MemoryContextSwitchTo(PayStoreCallerContext(store));
-	result = HeapTupleGetDatum(heap_form_tuple(desc, row.values, row.nulls));
-	MemoryContextSwitchTo(call);
-	ReleaseTupleDesc(desc);
-	PayStoreClose(store);
-	return result;
+	SetText(&row, RESULT_REFUND_NO, answer->refund_no);
+	SetText(&row, RESULT_OTHER_ORDER_NO, OtherOrder(store, answer));
+	SetString(&row, RESULT_DETAIL, answer->detail);
+	return PayReplyRow(store, row.values, row.nulls, RESULT_COLUMNS);
 }
 
 Datum
-PayReplyAbout(PayStore *store, const PayPayment *payment, const PayAttempt *attempt,
+PayReplyAbout(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
 			  const PayChannel *channel, PayDecision decision, const char *detail)
 {
 	PayAnswer	answer;
 
 	memset(&answer, 0, sizeof(answer));
 	answer.decision = decision;
-	answer.payment = payment;
+	answer.record = record;
 	answer.attempt = attempt;
 	answer.channel = channel;
 	answer.detail = detail;
 	return PayReply(store, &answer);
+}
+
+Datum
+PayReplyRefund(PayStore *store, const PayRefundAnswer *answer)
+{
+	ResultRow	row;
+
+	InitRow(&row);
+	SetString(&row, REFUND_DECISION, PayDecisionLabel(answer->decision));
+	SetText(&row, REFUND_REFUND_NO, answer->refund_no);
+	SetText(&row, REFUND_TRADE_NO, answer->trade_no);
+	if (answer->record != NULL)
+	{
+		Set(&row, REFUND_PAY_NO, UUIDPGetDatum(&answer->record->payment.pay_no));
+		SetText(&row, REFUND_CURRENCY, answer->record->payment.currency);
+	}
+	if (answer->attempt != NULL)
+	{
+		Set(&row, REFUND_TRADE_NO, PointerGetDatum(PayNumberText(answer->attempt->trade_no)));
+		Set(&row, REFUND_REFUNDABLE, Int64GetDatum(PayRefundable(answer->attempt)));
+	}
+	if (answer->refund != NULL)
+	{
+		SetText(&row, REFUND_REFUND_NO, answer->refund->refund_no);
+		SetString(&row, REFUND_STATE, PayRefundStateLabel(answer->state ? answer->state :
+														 (PayRefundState) answer->refund->state));
+		Set(&row, REFUND_AMOUNT, Int64GetDatum(answer->refund->amount));
+	}
+	SetString(&row, REFUND_DETAIL, answer->detail);
+	return PayReplyRow(store, row.values, row.nulls, REFUND_COLUMNS);
 }

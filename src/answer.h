@@ -1,7 +1,8 @@
 /*
  * answer.h
  *
- * The boundary: what comes in as SQL arguments, what goes out as pay_result.
+ * The boundary: what comes in as SQL arguments, what goes out as pay_result and
+ * pay_refund_result.
  *
  * Arguments are checked here, before anything is read or written: what means
  * nothing is PY400, and a number that is none of ours is PY404.
@@ -14,6 +15,7 @@
 #include "fmgr.h"
 #include "machine.h"
 #include "number.h"
+#include "record.h"
 #include "store.h"
 
 /* Keys (order numbers, ids, names) are at most this many bytes, so that they fit an index entry. */
@@ -51,35 +53,49 @@ extern text *PayTextArgument(FunctionCallInfo fcinfo, int n, const char *name, i
 /* A positive amount in minor units; 0 for NULL where that is allowed. */
 extern int64 PayAmountArgument(FunctionCallInfo fcinfo, int n, const char *name, PayPresence presence);
 
+/* The id of a row, as the install's identity columns give it. */
+extern int64 PayIdArgument(FunctionCallInfo fcinfo, int n, const char *name);
+
 /* Three capital letters, as ISO 4217 has them. */
 extern text *PayCurrencyArgument(FunctionCallInfo fcinfo, int n, PayPresence presence);
 
 /* A state that can be reported or stepped to: any but created. */
 extern PayState PayStateArgument(FunctionCallInfo fcinfo, int n, const char *name);
 
+/* A refund's state. */
+extern PayRefundState PayRefundStateArgument(FunctionCallInfo fcinfo, int n, const char *name);
+
 /* now + a positive interval; PAY_NO_TIME for NULL where that is allowed. */
 extern TimestampTz PayDeadlineArgument(FunctionCallInfo fcinfo, int n, const char *name,
 									   TimestampTz now, PayPresence presence);
 
 /* A number of ours, PY404 for anything else. */
-extern PayNumber PayNumberArgument(FunctionCallInfo fcinfo, int n);
+extern PayNumber PayNumberArgument(FunctionCallInfo fcinfo, int n, const char *name);
 
 /* An error for a number that leads to no payment or attempt. */
 extern void PayThrowNotFound(const text *trade_no);
 
+/* PY400 if pay_channel has no route of this channel. */
+extern void PayCheckChannelIsKnown(PayStore *store, text *channel);
+
 /* Are two keys the same bytes?  NULL is equal to NULL. */
 extern bool PayTextsEqual(const text *a, const text *b);
+
+/* Is it this word? */
+extern bool PayTextIs(const text *value, const char *word);
 
 /* What a call answers; what is NULL or 0 here is NULL there. */
 typedef struct PayAnswer
 {
 	PayDecision decision;
-	const PayPayment *payment;
+	const PayRecord *record;
 	const PayAttempt *attempt;
 	const PayChannel *channel;	/* of the attempt */
 	PayState	payment_state;	/* PAY_NO_STATE: as the rows say */
 	PayState	attempt_state;
 	const text *trade_no;		/* where there is no attempt: as it was given */
+	const text *refund_no;		/* that was opened */
+	const text *other_order_no; /* NULL: the order that replaced this one, if any */
 	const char *detail;
 } PayAnswer;
 
@@ -87,7 +103,26 @@ typedef struct PayAnswer
 extern Datum PayReply(PayStore *store, const PayAnswer *answer);
 
 /* The same for the usual answer: about an attempt, or about the payment where that is NULL. */
-extern Datum PayReplyAbout(PayStore *store, const PayPayment *payment, const PayAttempt *attempt,
+extern Datum PayReplyAbout(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
 						   const PayChannel *channel, PayDecision decision, const char *detail);
+
+/* What a refund function answers. */
+typedef struct PayRefundAnswer
+{
+	PayDecision decision;
+	const PayRecord *record;	/* NULL: no payment of ours */
+	const PayAttempt *attempt;	/* whose money goes back */
+	const PayRefund *refund;	/* NULL: no refund of ours */
+	PayRefundState state;		/* PAY_NO_REFUND_STATE: as the row says */
+	const text *refund_no;		/* where there is no refund: as it was given */
+	const text *trade_no;		/* where there is no attempt: as it was given */
+	const char *detail;
+} PayRefundAnswer;
+
+/* Close the store and give the answer as a pay_refund_result datum. */
+extern Datum PayReplyRefund(PayStore *store, const PayRefundAnswer *answer);
+
+/* Close the store and give a row of what the called function answers. */
+extern Datum PayReplyRow(PayStore *store, const Datum *values, const bool *nulls, int n);
 
 #endif							/* PAY_ANSWER_H */

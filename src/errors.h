@@ -15,7 +15,7 @@
 
 /* PY400: an argument that means nothing */
 #define PAY_ERR_BAD_ARGUMENT	MAKE_SQLSTATE('P', 'Y', '4', '0', '0')
-/* PY404: no such payment, attempt or review */
+/* PY404: no such payment, attempt, refund, review, dispute or order to replace */
 #define PAY_ERR_NOT_FOUND		MAKE_SQLSTATE('P', 'Y', '4', '0', '4')
 /* PY409: this step is not allowed now */
 #define PAY_ERR_NOT_ALLOWED		MAKE_SQLSTATE('P', 'Y', '4', '0', '9')

@@ -9,8 +9,8 @@
  * it.  INSERT is no step: rights and CHECKs are its gate, so that a restore
  * works.
  *
- * A direct UPDATE locks its row first; of an attempt it then locks the
- * payment, against the order that the functions keep, so a deadlock (40P01) is
+ * A direct UPDATE locks its row first; of an attempt or a refund it then locks
+ * the payment, against the order that the functions keep, so a deadlock (40P01) is
  * possible there, and only there.
  */
 #include "postgres.h"
@@ -24,7 +24,7 @@
 #include "lib/stringinfo.h"
 #include "machine.h"
 #include "record.h"
-#include "review.h"
+#include "refund.h"
 #include "store.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -36,10 +36,11 @@
 #define MAX_CHANGEABLE 10
 static const char *const changeable[PAY_TABLES][MAX_CHANGEABLE] = {
 	[PAY_CHANNEL_TABLE] = {"max_attempts", "can_resubmit", "resubmit_after"},
-	[PAY_PAYMENT_TABLE] = {"state", "winner", "amount_collected", "amount_refunded", "valid_until",
-	"multi", "end_requested", "payer", "metadata"},
+	[PAY_PAYMENT_TABLE] = {"state", "winner", "amount_collected", "valid_until", "multi",
+	"end_requested", "payer", "metadata"},
 	[PAY_ATTEMPT_TABLE] = {"state", "amount_to_capture", "amount_collected", "handed_out_at",
-	"credential", "credential_expires_at", "channel_txn"}
+	"credential", "credential_expires_at", "channel_txn"},
+	[PAY_REFUND_TABLE] = {"state", "reason", "channel_txn"}
 };
 
 /* Routes below are the install's; where pay_channel's numbering of the user's own begins. */
@@ -53,6 +54,8 @@ typedef union AnyRow
 	PayAttempt	attempt;
 	PayEvent	event;
 	PayReview	review;
+	PayRefund	refund;
+	PayDispute	dispute;
 } AnyRow;
 
 /* A direct UPDATE of one row. */
@@ -85,13 +88,25 @@ IsChangeable(PayTableId table, const char *column)
 	return false;
 }
 
+/* What was collected is a fact once it is there, and a replaced order stays at its end. */
+static bool
+IsSettled(const DirectUpdate *update, const char *column)
+{
+	if (update->table == PAY_PAYMENT_TABLE && strcmp(column, "end_requested") == 0)
+		return !PayNumberIsNone(update->before->payment.replaced_by);
+	if (strcmp(column, "winner") != 0 && strcmp(column, "amount_collected") != 0)
+		return false;
+	return update->table == PAY_PAYMENT_TABLE ? update->before->payment.state == PAY_PAID :
+		update->before->attempt.state == PAY_PAID;
+}
+
 static void
 RefuseProtectedColumns(const DirectUpdate *update)
 {
 	int			i;
 
 	for (i = 0; update->columns[i] != NULL; i++)
-		if (!IsChangeable(update->table, update->columns[i]))
+		if (!IsChangeable(update->table, update->columns[i]) || IsSettled(update, update->columns[i]))
 			ThrowProtected(update->table_name, psprintf("UPDATE of column \"%s\"", update->columns[i]));
 }
 
@@ -105,6 +120,18 @@ ThrowIllegalStep(const char *what, PayState from, PayState to, const char *legal
 			 errdetail("No direct UPDATE leads to paying.") :
 			 errdetail("Legal steps from %s: %s.", PayStateLabel(from), legal),
 			 to == PAY_PAYING ? errhint("pay_prepay() opens the next attempt.") : 0));
+}
+
+static void
+RefuseIllegalRefundStep(PayRefundState from, PayRefundState to)
+{
+	if (from != to && !PayRefundCan(from, to))
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("a refund cannot step from %s to %s", PayRefundStateLabel(from),
+						PayRefundStateLabel(to)),
+				 errdetail("Legal steps from %s: %s.", PayRefundStateLabel(from),
+						   PayRefundStepsFrom(from))));
 }
 
 /* To paying leads only an attempt that a caller is handed, whatever the machine says. */
@@ -128,6 +155,9 @@ RefuseIllegalStep(const DirectUpdate *update)
 		if (from != to && (to == PAY_PAYING || !PayAttemptCan(from, to)))
 			ThrowIllegalStep("an attempt", from, to, PayAttemptStepsFrom(from));
 	}
+	else if (update->table == PAY_REFUND_TABLE)
+		RefuseIllegalRefundStep((PayRefundState) update->before->refund.state,
+								(PayRefundState) update->after->refund.state);
 }
 
 static DirectUpdate
@@ -151,8 +181,8 @@ GuardBeforeUpdate(PayStore *store, PayTableId table, TriggerData *trigger)
 {
 	DirectUpdate update = LoadUpdate(store, table, trigger);
 
-	RefuseProtectedColumns(&update);
 	RefuseIllegalStep(&update);
+	RefuseProtectedColumns(&update);
 	if (table != PAY_PAYMENT_TABLE || update.columns[0] == NULL)
 		return trigger->tg_newtuple;
 
@@ -212,7 +242,8 @@ LogAttemptUpdate(PayStore *store, const DirectUpdate *update)
 	payment_before = (PayState) record->payment.state;
 	if (attempt->state != attempt_before)
 	{
-		if (PayIsAboutMoney((PayState) attempt->state) && !PayRecordWaits(record))
+		if (PayIsAboutMoney((PayState) attempt->state) && !PayRecordWaits(record) &&
+			record->payment.winner != attempt->attempt)
 			decision = PAY_SURPLUS;
 		if (attempt->state == PAY_PAID)
 			PayCollect(record, attempt, attempt->amount_collected, decision == PAY_APPLIED, now);
@@ -223,9 +254,16 @@ LogAttemptUpdate(PayStore *store, const DirectUpdate *update)
 		news.currency = news.amount > 0 ? record->payment.currency : NULL;
 	}
 	PaySaveRecord(store, record, attempt, payment_before, attempt_before, &news, decision);
-	if (decision == PAY_SURPLUS)
-		PayOpenReview(store, PayDecisionLabel(decision), record, attempt, &news,
-					  PayNumberText(attempt->trade_no), "the order needs no more money");
+	if (decision == PAY_SURPLUS && attempt->state == PAY_PAID)
+		PayOpenSurplus(store, record, attempt, "a direct UPDATE says that it was paid, and the order needs no more money");
+}
+
+static void
+LogRefundUpdate(PayStore *store, const DirectUpdate *update)
+{
+	PayNews		news = UpdateNews(update);
+
+	PayFollowRefund(store, &update->after->refund, (PayRefundState) update->before->refund.state, &news);
 }
 
 /* Take last_seq, which BEFORE has set, out of the changed columns; complain if it is not as set. */
@@ -254,14 +292,16 @@ GuardAfterUpdate(PayStore *store, PayTableId table, TriggerData *trigger)
 
 	if (table == PAY_PAYMENT_TABLE)
 		CheckNumbered(&update);
-	RefuseProtectedColumns(&update);
 	RefuseIllegalStep(&update);
+	RefuseProtectedColumns(&update);
 	if (update.columns[0] == NULL)
 		return;
 	if (table == PAY_PAYMENT_TABLE)
 		LogPaymentUpdate(store, &update);
 	else if (table == PAY_ATTEMPT_TABLE)
 		LogAttemptUpdate(store, &update);
+	else if (table == PAY_REFUND_TABLE)
+		LogRefundUpdate(store, &update);
 }
 
 /*

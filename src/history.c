@@ -3,7 +3,7 @@
  *
  * Everything that happened to one payment, oldest first.
  */
-#include "postgres.h"
+#include "history.h"
 
 #include "answer.h"
 #include "fmgr.h"
@@ -13,14 +13,12 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#define HISTORY_COLUMNS 19
-
 static void
-PutLabel(Datum *value, bool *isnull, uint8 state)
+PutLabel(Datum *value, bool *isnull, const char *label)
 {
-	*isnull = state == PAY_NO_STATE;
+	*isnull = label == NULL;
 	if (!*isnull)
-		*value = CStringGetTextDatum(PayStateLabel((PayState) state));
+		*value = CStringGetTextDatum(label);
 }
 
 static void
@@ -30,25 +28,26 @@ PutPointer(Datum *value, bool *isnull, const void *pointer)
 	*value = PointerGetDatum(pointer);
 }
 
-static void
-PutEvent(ReturnSetInfo *rsinfo, const PayEvent *event)
+void
+PayShowEvent(const PayEvent *event, Datum *values, bool *nulls)
 {
-	Datum		values[HISTORY_COLUMNS];
-	bool		nulls[HISTORY_COLUMNS];
+	const char *reported = event->refund_reported ?
+		PayRefundStateLabel((PayRefundState) event->refund_reported) :
+		PayStateLabel((PayState) event->reported);
 	int			i = 0;
 
-	memset(nulls, false, sizeof(nulls));
+	memset(nulls, false, PAY_HISTORY_COLUMNS * sizeof(bool));
 	values[i++] = Int32GetDatum(event->seq);
 	values[i++] = TimestampTzGetDatum(event->recorded_at);
 	values[i++] = PointerGetDatum(event->source);
 	PutPointer(&values[i], &nulls[i], event->message_id), i++;
 	values[i++] = Int32GetDatum(event->attempt);
-	PutLabel(&values[i], &nulls[i], event->reported), i++;
+	PutLabel(&values[i], &nulls[i], reported), i++;
 	values[i++] = CStringGetTextDatum(PayDecisionLabel((PayDecision) event->decision));
-	PutLabel(&values[i], &nulls[i], event->payment_before), i++;
-	PutLabel(&values[i], &nulls[i], event->payment_after), i++;
-	PutLabel(&values[i], &nulls[i], event->attempt_before), i++;
-	PutLabel(&values[i], &nulls[i], event->attempt_after), i++;
+	PutLabel(&values[i], &nulls[i], PayStateLabel((PayState) event->payment_before)), i++;
+	PutLabel(&values[i], &nulls[i], PayStateLabel((PayState) event->payment_after)), i++;
+	PutLabel(&values[i], &nulls[i], PayStateLabel((PayState) event->attempt_before)), i++;
+	PutLabel(&values[i], &nulls[i], PayStateLabel((PayState) event->attempt_after)), i++;
 	nulls[i] = event->amount == 0;
 	values[i++] = Int64GetDatum(event->amount);
 	PutPointer(&values[i], &nulls[i], event->currency), i++;
@@ -59,8 +58,10 @@ PutEvent(ReturnSetInfo *rsinfo, const PayEvent *event)
 	values[i++] = PointerGetDatum(event->session_actor);
 	PutPointer(&values[i], &nulls[i], event->reason), i++;
 	PutPointer(&values[i], &nulls[i], event->payload ? pg_detoast_datum(event->payload) : NULL), i++;
-	Assert(i == HISTORY_COLUMNS);
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	PutPointer(&values[i], &nulls[i], event->refund_no), i++;
+	PutLabel(&values[i], &nulls[i], PayRefundStateLabel((PayRefundState) event->refund_before)), i++;
+	PutLabel(&values[i], &nulls[i], PayRefundStateLabel((PayRefundState) event->refund_after)), i++;
+	Assert(i == PAY_HISTORY_COLUMNS);
 }
 
 PG_FUNCTION_INFO_V1(pay_history);
@@ -68,7 +69,7 @@ Datum
 pay_history(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	PayNumber	number = PayNumberArgument(fcinfo, 0);
+	PayNumber	number = PayNumberArgument(fcinfo, 0, "trade_no");
 	PayStore   *store;
 	PayPayment	payment;
 	ListCell   *cell;
@@ -78,7 +79,13 @@ pay_history(PG_FUNCTION_ARGS)
 	if (!PayFindPayment(store, PayPaymentNumber(number), &payment) || !PayNumberFits(&payment, number))
 		PayThrowNotFound(PG_GETARG_TEXT_PP(0));
 	foreach(cell, PayListEvents(store, payment.pay_no))
-		PutEvent(rsinfo, lfirst(cell));
+	{
+		Datum		values[PAY_HISTORY_COLUMNS];
+		bool		nulls[PAY_HISTORY_COLUMNS];
+
+		PayShowEvent(lfirst(cell), values, nulls);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
 	PayStoreClose(store);
 	return (Datum) 0;
 }

@@ -54,20 +54,36 @@ static const char *const decision_label[PAY_LAST_DECISION + 1] = {
 	[PAY_UNMATCHED] = "unmatched"
 };
 
+static const char *const refund_state_label[PAY_LAST_REFUND_STATE + 1] = {
+	[PAY_REFUND_REQUESTED] = "requested",
+	[PAY_REFUND_PROCESSING] = "processing",
+	[PAY_REFUND_SUCCEEDED] = "succeeded",
+	[PAY_REFUND_FAILED] = "failed",
+	[PAY_REFUND_ABNORMAL] = "abnormal",
+	[PAY_REFUND_UNKNOWN] = "unknown",
+	[PAY_REFUND_CANCELLED] = "cancelled"
+};
+
 static const PayLabels pay_state_labels = {"pay_state", PAY_LAST_STATE, state_label};
 static const PayLabels pay_decision_labels = {"pay_decision", PAY_LAST_DECISION, decision_label};
+static const PayLabels pay_refund_state_labels = {
+	"pay_refund_state", PAY_LAST_REFUND_STATE, refund_state_label
+};
 
 /* A machine: for each state, the set of states it may step to. */
 #define TO(state) (1u << (state))
+#define MAX_STATE PAY_LAST_STATE
 
 typedef struct PayMachine
 {
 	const char *name;
-	uint32		steps[PAY_LAST_STATE + 1];
+	const PayLabels *states;
+	int			first;			/* the first state that it can be in */
+	uint32		steps[MAX_STATE + 1];
 } PayMachine;
 
 static const PayMachine payment_machine = {
-	"payment", {
+	"payment", &pay_state_labels, PAY_CREATED, {
 		[PAY_CREATED] = TO(PAY_PAYING) | TO(PAY_CLOSED),
 		[PAY_PAYING] = TO(PAY_AUTHORIZED) | TO(PAY_PAID) | TO(PAY_FAILED) | TO(PAY_UNKNOWN) |
 		TO(PAY_CLOSING) | TO(PAY_CLOSED) | TO(PAY_REVERSED),
@@ -85,7 +101,7 @@ static const PayMachine payment_machine = {
 
 /* An attempt opens as paying.  What ended can only be changed by news of money. */
 static const PayMachine attempt_machine = {
-	"attempt", {
+	"attempt", &pay_state_labels, PAY_PAYING, {
 		[PAY_PAYING] = TO(PAY_AUTHORIZED) | TO(PAY_PAID) | TO(PAY_FAILED) | TO(PAY_UNKNOWN) |
 		TO(PAY_CLOSING) | TO(PAY_CLOSED) | TO(PAY_REVERSED),
 		[PAY_AUTHORIZED] = TO(PAY_CAPTURING) | TO(PAY_PAID) | TO(PAY_FAILED) | TO(PAY_UNKNOWN) |
@@ -102,7 +118,22 @@ static const PayMachine attempt_machine = {
 	}
 };
 
-static const PayMachine *const machines[] = {&payment_machine, &attempt_machine};
+static const PayMachine refund_machine = {
+	"refund", &pay_refund_state_labels, PAY_REFUND_REQUESTED, {
+		[PAY_REFUND_REQUESTED] = TO(PAY_REFUND_PROCESSING) | TO(PAY_REFUND_SUCCEEDED) |
+		TO(PAY_REFUND_FAILED) | TO(PAY_REFUND_ABNORMAL) | TO(PAY_REFUND_UNKNOWN) | TO(PAY_REFUND_CANCELLED),
+		[PAY_REFUND_PROCESSING] = TO(PAY_REFUND_SUCCEEDED) | TO(PAY_REFUND_FAILED) |
+		TO(PAY_REFUND_ABNORMAL) | TO(PAY_REFUND_UNKNOWN),
+		[PAY_REFUND_UNKNOWN] = TO(PAY_REFUND_PROCESSING) | TO(PAY_REFUND_SUCCEEDED) |
+		TO(PAY_REFUND_FAILED) | TO(PAY_REFUND_ABNORMAL),
+		[PAY_REFUND_FAILED] = TO(PAY_REFUND_REQUESTED) | TO(PAY_REFUND_PROCESSING) |
+		TO(PAY_REFUND_SUCCEEDED) | TO(PAY_REFUND_CANCELLED),
+		[PAY_REFUND_ABNORMAL] = TO(PAY_REFUND_PROCESSING) | TO(PAY_REFUND_SUCCEEDED) |
+		TO(PAY_REFUND_FAILED) | TO(PAY_REFUND_CANCELLED)
+	}
+};
+
+static const PayMachine *const machines[] = {&payment_machine, &attempt_machine, &refund_machine};
 
 /* How open an attempt is, for PayRollUp; 0: over. */
 static const int open_rank[PAY_LAST_STATE + 1] = {
@@ -116,7 +147,7 @@ static const int open_rank[PAY_LAST_STATE + 1] = {
 /* ---- rules ---- */
 
 static bool
-MachineCan(const PayMachine *machine, PayState from, PayState to)
+MachineCan(const PayMachine *machine, int from, int to)
 {
 	return (machine->steps[from] & TO(to)) != 0;
 }
@@ -131,6 +162,19 @@ bool
 PayAttemptCan(PayState from, PayState to)
 {
 	return MachineCan(&attempt_machine, from, to);
+}
+
+bool
+PayRefundCan(PayRefundState from, PayRefundState to)
+{
+	return MachineCan(&refund_machine, from, to);
+}
+
+bool
+PayRefundReserves(PayRefundState state)
+{
+	return state == PAY_REFUND_REQUESTED || state == PAY_REFUND_PROCESSING ||
+		state == PAY_REFUND_UNKNOWN || state == PAY_REFUND_ABNORMAL;
 }
 
 bool
@@ -191,15 +235,15 @@ PayRollUp(PayState current, const PayState *attempts, int n, bool won, bool ends
 }
 
 static char *
-StepsFrom(const PayMachine *machine, PayState from)
+StepsFrom(const PayMachine *machine, int from)
 {
 	StringInfoData buf;
 	int			to;
 
 	initStringInfo(&buf);
-	for (to = 1; to <= PAY_LAST_STATE; to++)
+	for (to = 1; to <= machine->states->last; to++)
 		if (MachineCan(machine, from, to))
-			appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", state_label[to]);
+			appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", machine->states->label[to]);
 	return buf.len > 0 ? buf.data : "none";
 }
 
@@ -213,6 +257,12 @@ char *
 PayAttemptStepsFrom(PayState from)
 {
 	return StepsFrom(&attempt_machine, from);
+}
+
+char *
+PayRefundStepsFrom(PayRefundState from)
+{
+	return StepsFrom(&refund_machine, from);
 }
 
 /* ---- labels ---- */
@@ -241,10 +291,22 @@ PayDecisionLabel(PayDecision decision)
 	return decision_label[decision];
 }
 
+const char *
+PayRefundStateLabel(PayRefundState state)
+{
+	return refund_state_label[state];
+}
+
 PayState
 PayStateByLabel(const char *label, size_t length)
 {
 	return (PayState) FindLabel(&pay_state_labels, label, length);
+}
+
+PayRefundState
+PayRefundStateByLabel(const char *label, size_t length)
+{
+	return (PayRefundState) FindLabel(&pay_refund_state_labels, label, length);
 }
 
 /* List the labels of a set for an error's DETAIL. */
@@ -342,6 +404,7 @@ LabelSend(const PayLabels *labels, char value)
 
 PAY_LABEL_TYPE(pay_state);
 PAY_LABEL_TYPE(pay_decision);
+PAY_LABEL_TYPE(pay_refund_state);
 
 /* ---- SQL functions ---- */
 
@@ -400,16 +463,16 @@ pay_steps(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	for (m = 0; m < (int) lengthof(machines); m++)
-		for (from = 1; from <= PAY_LAST_STATE; from++)
-			for (to = 1; to <= PAY_LAST_STATE; to++)
+		for (from = 1; from <= machines[m]->states->last; from++)
+			for (to = 1; to <= machines[m]->states->last; to++)
 				if (MachineCan(machines[m], from, to))
 				{
 					Datum		values[3];
 					bool		nulls[3] = {false, false, false};
 
 					values[0] = CStringGetTextDatum(machines[m]->name);
-					values[1] = CStringGetTextDatum(state_label[from]);
-					values[2] = CStringGetTextDatum(state_label[to]);
+					values[1] = CStringGetTextDatum(machines[m]->states->label[from]);
+					values[2] = CStringGetTextDatum(machines[m]->states->label[to]);
 					tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 				}
 	return (Datum) 0;
@@ -429,19 +492,17 @@ pay_diagram(PG_FUNCTION_ARGS)
 	for (m = 0; m < (int) lengthof(machines); m++)
 	{
 		const PayMachine *machine = machines[m];
+		const char *const *label = machine->states->label;
 
 		appendStringInfo(&buf, "\tsubgraph cluster_%s {\n\t\tlabel=\"%s\";\n", machine->name, machine->name);
-		for (from = 1; from <= PAY_LAST_STATE; from++)
+		for (from = machine->first; from <= machine->states->last; from++)
 		{
-			/* an attempt is never created: it opens as paying */
-			if (machine == &attempt_machine && from == PAY_CREATED)
-				continue;
-			appendStringInfo(&buf, "\t\t%s_%s [label=\"%s\"%s];\n", machine->name, state_label[from],
-							 state_label[from], machine->steps[from] == 0 ? ", peripheries=2" : "");
-			for (to = 1; to <= PAY_LAST_STATE; to++)
+			appendStringInfo(&buf, "\t\t%s_%s [label=\"%s\"%s];\n", machine->name, label[from],
+							 label[from], machine->steps[from] == 0 ? ", peripheries=2" : "");
+			for (to = 1; to <= machine->states->last; to++)
 				if (MachineCan(machine, from, to))
-					appendStringInfo(&buf, "\t\t%s_%s -> %s_%s;\n", machine->name, state_label[from],
-									 machine->name, state_label[to]);
+					appendStringInfo(&buf, "\t\t%s_%s -> %s_%s;\n", machine->name, label[from],
+									 machine->name, label[to]);
 		}
 		appendStringInfoString(&buf, "\t}\n");
 	}

@@ -56,20 +56,42 @@ typedef enum PayDecision
 
 #define PAY_LAST_DECISION PAY_UNMATCHED
 
-/* Label of a state or decision; NULL for PAY_NO_STATE, PAY_NO_DECISION. */
+/* State of a refund. */
+typedef enum PayRefundState
+{
+	PAY_NO_REFUND_STATE = 0,
+	PAY_REFUND_REQUESTED = 1,
+	PAY_REFUND_PROCESSING = 2,
+	PAY_REFUND_SUCCEEDED = 3,
+	PAY_REFUND_FAILED = 4,
+	PAY_REFUND_ABNORMAL = 5,
+	PAY_REFUND_UNKNOWN = 6,
+	PAY_REFUND_CANCELLED = 7
+} PayRefundState;
+
+#define PAY_LAST_REFUND_STATE PAY_REFUND_CANCELLED
+
+/* Label of a state or decision; NULL where there is none. */
 extern const char *PayStateLabel(PayState state);
 extern const char *PayDecisionLabel(PayDecision decision);
+extern const char *PayRefundStateLabel(PayRefundState state);
 
-/* State by its label, PAY_NO_STATE if there is none of that name. */
+/* State by its label, PAY_NO_STATE or PAY_NO_REFUND_STATE if there is none of that name. */
 extern PayState PayStateByLabel(const char *label, size_t length);
+extern PayRefundState PayRefundStateByLabel(const char *label, size_t length);
 
 /* Is the step legal?  Staying in a state is no step. */
 extern bool PayPaymentCan(PayState from, PayState to);
 extern bool PayAttemptCan(PayState from, PayState to);
+extern bool PayRefundCan(PayRefundState from, PayRefundState to);
 
 /* "a, b, c": the legal steps from a state, "none" if there are none. */
 extern char *PayPaymentStepsFrom(PayState from);
 extern char *PayAttemptStepsFrom(PayState from);
+extern char *PayRefundStepsFrom(PayRefundState from);
+
+/* Does a refund in this state keep its amount from others, though the money has not gone yet? */
+extern bool PayRefundReserves(PayRefundState state);
 
 /* Can money still arrive through an attempt in this state, by its own course? */
 extern bool PayAttemptIsOpen(PayState state);

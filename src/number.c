@@ -10,9 +10,11 @@
 #include "common/pg_prng.h"
 #include "common/sha2.h"
 #include "compat.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "store.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -20,18 +22,27 @@
 	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000)
 
 PayNumber
-PayNewNumber(int shard)
+PayLowestNumber(TimestampTz made_at)
 {
 	PayNumber	number;
-	uint64		ms = GetCurrentTimestamp() / 1000 + MS_FROM_UNIX_TO_PG_EPOCH;
-	uint64		random = pg_prng_uint64(&pg_global_prng_state);
+	uint64		ms = made_at / 1000 + MS_FROM_UNIX_TO_PG_EPOCH;
 	int			i;
 
+	memset(&number, 0, sizeof(number));
 	for (i = 0; i < 6; i++)
 		number.data[i] = (uint8) (ms >> (40 - 8 * i));
 	number.data[6] = 0x80;		/* version 8, route 0 */
-	number.data[7] = 0;
 	number.data[8] = 0x80;		/* variant 10, attempt 0 */
+	return number;
+}
+
+PayNumber
+PayNewNumber(int shard)
+{
+	PayNumber	number = PayLowestNumber(GetCurrentTimestamp());
+	uint64		random = pg_prng_uint64(&pg_global_prng_state);
+	int			i;
+
 	number.data[9] = (uint8) (shard >> 4);
 	number.data[10] = (uint8) ((shard & 0x0F) << 4 | ((random >> 40) & 0x0F));
 	for (i = 11; i < UUID_LEN; i++)
@@ -83,10 +94,16 @@ PayNumberTime(PayNumber number)
 	return (ms - MS_FROM_UNIX_TO_PG_EPOCH) * 1000;
 }
 
+int
+PayCompareNumbers(PayNumber a, PayNumber b)
+{
+	return memcmp(a.data, b.data, UUID_LEN);
+}
+
 bool
 PayNumbersEqual(PayNumber a, PayNumber b)
 {
-	return memcmp(a.data, b.data, UUID_LEN) == 0;
+	return PayCompareNumbers(a, b) == 0;
 }
 
 bool
@@ -167,19 +184,29 @@ HashText(pg_cryptohash_ctx *ctx, const text *in)
 	return pg_cryptohash_update(ctx, (const uint8 *) utf8, length);
 }
 
-int
-PayShard(const text *merchant, const text *order_no)
+uint64
+PayDigest(const text *a, const text *b)
 {
 	static const uint8 separator = 0x1F;
 	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	uint64		first = 0;
 	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
+	int			i;
 
-	if (pg_cryptohash_init(ctx) < 0 || HashText(ctx, merchant) < 0 ||
-		pg_cryptohash_update(ctx, &separator, 1) < 0 || HashText(ctx, order_no) < 0 ||
+	if (pg_cryptohash_init(ctx) < 0 || HashText(ctx, a) < 0 ||
+		pg_cryptohash_update(ctx, &separator, 1) < 0 || HashText(ctx, b) < 0 ||
 		pg_cryptohash_final(ctx, digest, sizeof(digest)) < 0)
 		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
 	pg_cryptohash_free(ctx);
-	return digest[0] << 4 | digest[1] >> 4;
+	for (i = 0; i < 8; i++)
+		first = first << 8 | digest[i];
+	return first;
+}
+
+int
+PayShard(const text *merchant, const text *order_no)
+{
+	return (int) (PayDigest(merchant, order_no) >> 52);
 }
 
 /* ---- SQL functions ---- */
@@ -195,28 +222,28 @@ PG_FUNCTION_INFO_V1(pay_shard_of);
 Datum
 pay_shard_of(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT32(PayNumberShard(PayNumberArgument(fcinfo, 0)));
+	PG_RETURN_INT32(PayNumberShard(PayNumberArgument(fcinfo, 0, "trade_no")));
 }
 
 PG_FUNCTION_INFO_V1(pay_time);
 Datum
 pay_time(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_TIMESTAMPTZ(PayNumberTime(PayNumberArgument(fcinfo, 0)));
+	PG_RETURN_TIMESTAMPTZ(PayNumberTime(PayNumberArgument(fcinfo, 0, "trade_no")));
 }
 
 PG_FUNCTION_INFO_V1(pay_attempt_of);
 Datum
 pay_attempt_of(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT32(PayNumberAttempt(PayNumberArgument(fcinfo, 0)));
+	PG_RETURN_INT32(PayNumberAttempt(PayNumberArgument(fcinfo, 0, "trade_no")));
 }
 
 PG_FUNCTION_INFO_V1(pay_channel_of);
 Datum
 pay_channel_of(PG_FUNCTION_ARGS)
 {
-	PayNumber	number = PayNumberArgument(fcinfo, 0);
+	PayNumber	number = PayNumberArgument(fcinfo, 0, "trade_no");
 	PayStore   *store = PayStoreOpen(fcinfo, PAY_READS);
 	PayChannel	channel;
 	bool		found = PayFindRoute(store, PayNumberRoute(number), &channel);
@@ -242,4 +269,26 @@ pay_number_matches(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL((pay_no.data[6] & 0xF0) == 0x80 && (pay_no.data[8] & 0xC0) == 0x80 &&
 				   PayNumbersEqual(pay_no, PayPaymentNumber(pay_no)) &&
 				   PayNumbersEqual(number, PayAttemptNumber(pay_no, route, attempt)));
+}
+
+PG_FUNCTION_INFO_V1(pay_trade_nos);
+Datum
+pay_trade_nos(PG_FUNCTION_ARGS)
+{
+	PayNumber	pay_no = *PG_GETARG_UUID_P(0);
+	PayNumber	numbers[PAY_MAX_ATTEMPTS];
+	Datum		trade_nos[PAY_MAX_ATTEMPTS];
+	Datum	   *routes;
+	bool	   *nulls;
+	int			n;
+	int			i;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), INT2OID, sizeof(int16), true, TYPALIGN_SHORT,
+					  &routes, &nulls, &n);
+	for (i = 0; i < n && i < PAY_MAX_ATTEMPTS && !nulls[i]; i++)
+	{
+		numbers[i] = PayAttemptNumber(pay_no, DatumGetInt16(routes[i]), i + 1);
+		trade_nos[i] = UUIDPGetDatum(&numbers[i]);
+	}
+	PG_RETURN_ARRAYTYPE_P(construct_array(trade_nos, i, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 }

@@ -41,6 +41,12 @@ extern int	PayNumberAttempt(PayNumber number);
 extern int	PayNumberShard(PayNumber number);
 extern TimestampTz PayNumberTime(PayNumber number);
 
+/* The lowest number that a payment made at this time can have. */
+extern PayNumber PayLowestNumber(TimestampTz made_at);
+
+/* Order of numbers, as SQL orders them: negative, 0, positive. */
+extern int	PayCompareNumbers(PayNumber a, PayNumber b);
+
 extern bool PayNumbersEqual(PayNumber a, PayNumber b);
 
 /* All bits zero: stands for NULL inside the library. */
@@ -51,6 +57,9 @@ extern bool PayParseNumber(const text *in, PayNumber *number);
 
 /* Write the 32 hex digits that channels and callers get. */
 extern text *PayNumberText(PayNumber number);
+
+/* First 64 bits of SHA-256(a, 0x1F, b) in UTF-8. */
+extern uint64 PayDigest(const text *a, const text *b);
 
 /* Shard of an order, 0 to 4095: first 12 bits of SHA-256(merchant, 0x1F, order_no) in UTF-8. */
 extern int	PayShard(const text *merchant, const text *order_no);

@@ -8,6 +8,9 @@
  * again, on what is locked; so a duplicate costs index lookups and nothing
  * else.  A payment that is not there yet is inserted speculatively; whoever
  * finds it made by somebody else in the meantime starts over.
+ *
+ * Locks: existing payments by pay_no, so the order to replace before one that
+ * is made.
  */
 #include "postgres.h"
 
@@ -17,6 +20,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "record.h"
+#include "settings.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -32,6 +36,8 @@ typedef struct Request
 	bool		has_multi;
 	bool		multi;
 	TimestampTz valid_until;
+	text	   *replaces;		/* order_no, or NULL */
+	bool		confirmed;		/* the customer was asked */
 	struct varlena *metadata;
 	const PayChannel *channel;
 } Request;
@@ -51,6 +57,7 @@ typedef struct Verdict
 	PayDecision decision;
 	PayAttempt *attempt;		/* the one that it is about */
 	const char *detail;
+	const text *other_order_no; /* that the decision names */
 } Verdict;
 
 /*
@@ -62,6 +69,9 @@ typedef struct Sighting
 	PayNumber	trade_no;
 	TimestampTz handed_out_at;
 } Sighting;
+
+/* So many of a payer's latest payments are looked at before a customer is asked. */
+#define MAX_LOOKALIKES 100
 
 static const char unknown_outcome[] = "the outcome of this attempt is not known: query or close it first";
 static const char past_its_time[] = "the order is past its time: query or close this attempt first";
@@ -184,10 +194,11 @@ CheckSameContent(const PayPayment *payment, const Request *request)
 				 errhint("A changed order needs an order number of its own.")));
 }
 
+/* A request that opened an attempt (own) must ask for the same channel and method again. */
 static void
 CheckSameRoute(const PayAttempt *own, const Request *request)
 {
-	if (own->route != request->channel->route)
+	if (own != NULL && own->route != request->channel->route)
 		ereport(ERROR,
 				(errcode(PAY_ERR_CONFLICT),
 				 errmsg("request \"%s\" opened an attempt with another channel or method",
@@ -256,7 +267,7 @@ DecidePaying(const Request *request, PayAttempt *attempt, const PayChannel *chan
 }
 
 /*
- * The rules of prepay, in their order (2 to 7 and 10).
+ * The rules of prepay about the order itself, in their order (2 to 7 and 10).
  *
  * channel		of the subject attempt
  * money_review	a review about money of this payment is open
@@ -274,8 +285,9 @@ DecidePrepay(const PayRecord *record, const Request *request, PayAttempt *subjec
 
 	if (state == PAY_PAID)
 		return (Verdict) {JUST_ANSWER, PAY_ALREADY_PAID, subject, NULL};
-	if (PayPaymentIsFinal(state))
-		return (Verdict) {JUST_ANSWER, PAY_IS_CLOSED, subject, NULL};
+	if (!PayRecordWaits(record))
+		return (Verdict) {JUST_ANSWER, PAY_IS_CLOSED, subject,
+			PayPaymentIsFinal(state) ? NULL : "the order was replaced by another"};
 	if (!open && ends)
 		return (Verdict) {CLOSE_EXPIRED, PAY_IS_CLOSED, subject, "the order is past the time that it was valid for"};
 	if (money_review)
@@ -301,6 +313,44 @@ DecidePrepay(const PayRecord *record, const Request *request, PayAttempt *subjec
 	if (wanted != NULL && AttemptsByRoute(record, wanted->route) >= wanted->max_attempts)
 		return (Verdict) {JUST_ANSWER, PAY_THROTTLED, subject, "too many attempts through this channel"};
 	return (Verdict) {OPEN_ATTEMPT, PAY_PROCEED, subject, NULL};
+}
+
+/* Rule 8 for an order that has a payment (record) or not yet (NULL), which is to replace old. */
+static Verdict
+DecideReplaces(const PayRecord *record, const PayRecord *old, Verdict otherwise)
+{
+	const PayPayment *given_up = &old->payment;
+
+	if (given_up->state == PAY_PAID)
+		return (Verdict) {JUST_ANSWER, PAY_ALREADY_PAID, NULL,
+			"the order that this one was to replace is paid", given_up->order_no};
+	if (!PayNumberIsNone(given_up->replaced_by))
+	{
+		if (record != NULL && PayNumbersEqual(given_up->replaced_by, record->payment.pay_no))
+			return otherwise;
+		/* the answer names the successor */
+		return (Verdict) {JUST_ANSWER, PAY_IS_CLOSED, NULL,
+			"the order that this one was to replace was replaced by another before"};
+	}
+	if (record != NULL && record->payment.routes.n > 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("order \"%s\" cannot replace order \"%s\"",
+						text_to_cstring(record->payment.order_no), text_to_cstring(given_up->order_no)),
+				 errdetail("Attempts to pay it: %d; only an order that nobody tried to pay yet can replace another.",
+						   record->payment.routes.n),
+				 errhint("Close one of the two, or replace the old one by a new order.")));
+	return otherwise;
+}
+
+/* May a customer confuse this payment with the one that is asked for? */
+static bool
+LooksAlike(const PayPayment *payment, const PayRecord *record, const Request *request)
+{
+	return PayAttemptIsOpen((PayState) payment->state) && PayNumberIsNone(payment->replaced_by) &&
+		payment->amount == request->amount && PayTextsEqual(payment->currency, request->currency) &&
+		!PayTextsEqual(payment->order_no, request->replaces) &&
+		!(record != NULL && PayNumbersEqual(payment->pay_no, record->payment.pay_no));
 }
 
 /* ---- reading what the rules need ---- */
@@ -343,6 +393,58 @@ Decide(PayStore *store, const PayRecord *record, const Request *request, const S
 						waits ? ChannelOf(store, subject, request->channel) : NULL,
 						waits && HasOpenMoneyReview(store, record->payment.pay_no),
 						sighting, GetCurrentTimestamp());
+}
+
+/* Rule 9: is another payment open that the customer may mean? */
+static Verdict
+DecideConfirm(PayStore *store, const PayRecord *record, const Request *request, Verdict otherwise)
+{
+	TimestampTz since = GetCurrentTimestamp() - pay_lookalike_window_s * USECS_PER_SEC;
+	ListCell   *cell;
+
+	if (request->payer == NULL || request->confirmed || pay_lookalike_window_s == 0)
+		return otherwise;
+	foreach(cell, PayListPaymentsOfPayer(store, request->merchant, request->payer,
+										 PayLowestNumber(since), MAX_LOOKALIKES))
+	{
+		const PayPayment *payment = lfirst(cell);
+
+		if (LooksAlike(payment, record, request))
+			return (Verdict) {JUST_ANSWER, PAY_CONFIRM, NULL,
+				"another payment of this payer and amount is open: ask the customer, then call with confirm => true",
+				payment->order_no};
+	}
+	return otherwise;
+}
+
+/*
+ * Rules 8 and 9, which look at other orders; asked only where the rules before
+ * would open an attempt.
+ *
+ * record	NULL: the order has no payment yet
+ * old		the order to replace, NULL if it is not there
+ */
+static Verdict
+DecideBesideOthers(PayStore *store, const PayRecord *record, const PayRecord *old,
+				   const Request *request, Verdict verdict)
+{
+	PayPayment	successor;
+
+	if (verdict.act == OPEN_ATTEMPT && request->replaces != NULL)
+	{
+		if (old == NULL)
+			ereport(ERROR,
+					(errcode(PAY_ERR_NOT_FOUND),
+					 errmsg("no such order to replace: \"%s\"", text_to_cstring(request->replaces)),
+					 errdetail("Merchant \"%s\" has no payment for it.", text_to_cstring(request->merchant))));
+		verdict = DecideReplaces(record, old, verdict);
+		if (verdict.decision == PAY_IS_CLOSED &&
+			PayFindPayment(store, old->payment.replaced_by, &successor))
+			verdict.other_order_no = successor.order_no;
+	}
+	if (verdict.act == OPEN_ATTEMPT)
+		verdict = DecideConfirm(store, record, request, verdict);
+	return verdict;
 }
 
 /* ---- writing ---- */
@@ -425,9 +527,31 @@ MakePayment(PayStore *store, const Request *request, PayRecord *record)
 	return true;
 }
 
-/* Do what the rules decided on the locked record; the attempt that the answer is about. */
+/* The customer gives up this order for another: its attempts are to be closed, its money is surplus. */
+static void
+Replace(PayStore *store, PayRecord *old, const PayPayment *successor)
+{
+	PayNews		news;
+	PayState	before;
+
+	memset(&news, 0, sizeof(news));
+	news.source = cstring_to_text("prepay");
+	news.occurred_at = PAY_NO_TIME;
+	news.reason = cstring_to_text(psprintf("replaced by order \"%s\"", text_to_cstring(successor->order_no)));
+	old->payment.replaced_by = successor->pay_no;
+	old->payment.end_requested = true;
+	PayStepOpenAttempts(store, old, PAY_CLOSING, &news);
+	before = (PayState) old->payment.state;
+	PayRecordRollUp(old, GetCurrentTimestamp());
+	PaySaveRecord(store, old, NULL, before, PAY_NO_STATE, &news, PAY_APPLIED);
+}
+
+/*
+ * Do what the rules decided on the locked record; the attempt that the answer
+ * is about.  old is the order to replace, or NULL.
+ */
 static PayAttempt *
-Carry(PayStore *store, PayRecord *record, const Request *request, const Verdict *verdict)
+Carry(PayStore *store, PayRecord *record, PayRecord *old, const Request *request, const Verdict *verdict)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	PayState	before = (PayState) record->payment.state;
@@ -452,6 +576,8 @@ Carry(PayStore *store, PayRecord *record, const Request *request, const Verdict 
 						  verdict->decision);
 			break;
 		case OPEN_ATTEMPT:
+			if (old != NULL && PayNumberIsNone(old->payment.replaced_by))
+				Replace(store, old, &record->payment);
 			attempt = AddAttempt(record, request, now);
 			PayInsertAttempt(store, attempt);
 			PaySaveRecord(store, record, attempt, before, PAY_NO_STATE, &news, verdict->decision);
@@ -464,51 +590,96 @@ static Datum
 Reply(PayStore *store, const PayRecord *record, const PayAttempt *attempt, const Request *request,
 	  PayDecision decision, const char *detail)
 {
-	return PayReplyAbout(store, &record->payment, attempt, ChannelOf(store, attempt, request->channel),
+	return PayReplyAbout(store, record, attempt, ChannelOf(store, attempt, request->channel),
 						 decision, detail);
+}
+
+/* The answer of a verdict; record is NULL where there is no payment. */
+static Datum
+ReplyVerdict(PayStore *store, const PayRecord *record, const Request *request, const Verdict *verdict)
+{
+	PayAnswer	answer;
+
+	memset(&answer, 0, sizeof(answer));
+	answer.decision = verdict->decision;
+	answer.record = record;
+	answer.attempt = verdict->attempt;
+	answer.channel = ChannelOf(store, verdict->attempt, request->channel);
+	answer.other_order_no = verdict->other_order_no;
+	answer.detail = verdict->detail;
+	return PayReply(store, &answer);
+}
+
+/* The order to replace, read into old; NULL if none is asked for or there. */
+static PayRecord *
+FindOld(PayStore *store, const Request *request, PayRecord *old)
+{
+	if (request->replaces == NULL ||
+		!PayFindRecordByOrder(store, request->merchant, request->replaces, old))
+		return NULL;
+	return old;
 }
 
 static Datum
 Prepay(PayStore *store, const Request *request)
 {
 	PayRecord	record;
+	PayRecord	old_record;
 	Sighting	sighting;
 	bool		first = true;
+	bool		old_locked = false;
 
 	memset(&sighting, 0, sizeof(sighting));
 	for (;;)
 	{
-		Verdict		verdict;
+		Verdict		verdict = {OPEN_ATTEMPT, PAY_PROCEED};
+		PayRecord  *old = NULL;
+		bool		found;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!PayFindRecordByOrder(store, request->merchant, request->order_no, &record))
+		found = PayFindRecordByOrder(store, request->merchant, request->order_no, &record);
+		if (found)
 		{
-			if (MakePayment(store, request, &record))
-				return Reply(store, &record, record.attempt[0], request, PAY_PROCEED, NULL);
-			first = false;
-			continue;
-		}
-		CheckSameContent(&record.payment, request);
-		if (OwnAttempt(&record, request) != NULL)
+			CheckSameContent(&record.payment, request);
 			CheckSameRoute(OwnAttempt(&record, request), request);
-
-		verdict = Decide(store, &record, request, first ? NULL : &sighting);
+			verdict = Decide(store, &record, request, first ? NULL : &sighting);
+		}
 		if (verdict.act != JUST_ANSWER)
 		{
-			if (first && verdict.attempt != NULL)
-			{
-				sighting.trade_no = verdict.attempt->trade_no;
-				sighting.handed_out_at = verdict.attempt->handed_out_at;
-			}
-			first = false;
-			if (!PayLockRecord(store, &record))
-				continue;
-			if (OwnAttempt(&record, request) != NULL)
-				CheckSameRoute(OwnAttempt(&record, request), request);
-			verdict = Decide(store, &record, request, &sighting);
+			old = FindOld(store, request, &old_record);
+			verdict = DecideBesideOthers(store, found ? &record : NULL, old, request, verdict);
 		}
-		verdict.attempt = Carry(store, &record, request, &verdict);
-		return Reply(store, &record, verdict.attempt, request, verdict.decision, verdict.detail);
+		if (verdict.act == JUST_ANSWER)
+			return ReplyVerdict(store, found ? &record : NULL, request, &verdict);
+
+		if (first && verdict.attempt != NULL)
+		{
+			sighting.trade_no = verdict.attempt->trade_no;
+			sighting.handed_out_at = verdict.attempt->handed_out_at;
+		}
+		first = false;
+		if (!found && old != NULL && !old_locked)
+		{
+			/* look again, at what is true while nobody else can change it */
+			old_locked = PayLockRecord(store, old);
+			continue;
+		}
+		if (!found && !MakePayment(store, request, &record))
+			continue;
+		if (!found)
+		{
+			if (old != NULL)
+				Replace(store, old, &record.payment);
+			return Reply(store, &record, record.attempt[0], request, PAY_PROCEED, NULL);
+		}
+
+		if (!(old != NULL ? PayLockRecords(store, &record, old) : PayLockRecord(store, &record)))
+			continue;
+		CheckSameRoute(OwnAttempt(&record, request), request);
+		verdict = DecideBesideOthers(store, &record, old, request,
+									 Decide(store, &record, request, &sighting));
+		verdict.attempt = Carry(store, &record, old, request, &verdict);
+		return ReplyVerdict(store, &record, request, &verdict);
 	}
 }
 
@@ -548,9 +719,16 @@ pay_prepay(PG_FUNCTION_ARGS)
 	request.has_multi = !PG_ARGISNULL(8);
 	request.multi = request.has_multi && PG_GETARG_BOOL(8);
 	request.valid_until = PayDeadlineArgument(fcinfo, 9, "valid_for", GetCurrentTimestamp(), PAY_OPTIONAL);
-	RefuseForNow(fcinfo, 10, "replaces");
+	request.replaces = PayKeyArgument(fcinfo, 10, "replaces", PAY_OPTIONAL);
+	request.confirmed = !PG_ARGISNULL(11) && PG_GETARG_BOOL(11);
 	RefuseForNow(fcinfo, 12, "holds");
 	request.metadata = PG_ARGISNULL(13) ? NULL : PG_DETOAST_DATUM(PG_GETARG_DATUM(13));
+
+	if (PayTextsEqual(request.replaces, request.order_no))
+		ereport(ERROR,
+				(errcode(PAY_ERR_BAD_ARGUMENT),
+				 errmsg("order \"%s\" cannot replace itself", text_to_cstring(request.order_no)),
+				 errdetail("replaces names the order that the customer gives up for this one.")));
 
 	store = PayStoreOpen(fcinfo, PAY_WRITES);
 	if (!PayFindChannel(store, channel_name, method, &channel))
@@ -623,7 +801,7 @@ pay_query(PG_FUNCTION_ARGS)
 		return PayReply(store, &unknown_order);
 	}
 	verdict = Decide(store, &record, &request, NULL);
-	return Reply(store, &record, verdict.attempt, &request, verdict.decision, verdict.detail);
+	return ReplyVerdict(store, &record, &request, &verdict);
 }
 
 /* What becomes of a credential; one that died may come again, with a new time to live. */
@@ -643,7 +821,7 @@ Datum
 pay_credential(PG_FUNCTION_ARGS)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	PayNumber	number = PayNumberArgument(fcinfo, 0);
+	PayNumber	number = PayNumberArgument(fcinfo, 0, "trade_no");
 	text	   *credential = PayTextArgument(fcinfo, 1, "credential", PAY_MAX_CREDENTIAL_BYTES, PAY_REQUIRED);
 	TimestampTz expires_at = PayDeadlineArgument(fcinfo, 2, "valid_for", now, PAY_REQUIRED);
 	PayStore   *store;

@@ -10,6 +10,17 @@
 #include "utils/builtins.h"
 #include "utils/uuid.h"
 
+PayNews
+PayNewsWithoutId(const PayNews *news)
+{
+	PayNews		without = *news;
+
+	without.reason = cstring_to_text(psprintf("message id \"%s\" is known with other content",
+											  text_to_cstring(news->message_id)));
+	without.message_id = NULL;
+	return without;
+}
+
 static void
 ReadAttempts(PayStore *store, PayRecord *record)
 {
@@ -62,6 +73,14 @@ PayLockRecord(PayStore *store, PayRecord *record)
 	return true;
 }
 
+bool
+PayLockRecords(PayStore *store, PayRecord *a, PayRecord *b)
+{
+	bool		in_order = PayCompareNumbers(a->payment.pay_no, b->payment.pay_no) < 0;
+
+	return PayLockRecord(store, in_order ? a : b) && PayLockRecord(store, in_order ? b : a);
+}
+
 void
 PayThrowNoRoute(const PayAttempt *attempt)
 {
@@ -101,7 +120,20 @@ PayRecordEnds(const PayRecord *record, TimestampTz now)
 bool
 PayRecordWaits(const PayRecord *record)
 {
-	return !PayPaymentIsFinal((PayState) record->payment.state);
+	return !PayPaymentIsFinal((PayState) record->payment.state) &&
+		PayNumberIsNone(record->payment.replaced_by);
+}
+
+PayAttempt *
+PayRecordWinner(const PayRecord *record)
+{
+	return record->payment.winner > 0 ? record->attempt[record->payment.winner - 1] : NULL;
+}
+
+int64
+PayRefundable(const PayAttempt *attempt)
+{
+	return attempt->amount_collected - attempt->amount_reserved - attempt->amount_refunded;
 }
 
 void
@@ -167,6 +199,10 @@ PaySaveEvent(PayStore *store, const PayRecord *record, const PayAttempt *attempt
 	event.session_actor = cstring_to_text(GetUserNameFromId(GetSessionUserId(), false));
 	event.reason = news->reason;
 	event.payload = news->payload;
+	event.refund_no = news->refund_no;
+	event.refund_reported = news->refund_reported;
+	event.refund_before = news->refund_before;
+	event.refund_after = news->refund_after;
 	PayInsertEvent(store, &event);
 }
 
@@ -180,4 +216,25 @@ PaySaveRecord(PayStore *store, PayRecord *record, PayAttempt *attempt,
 		PayUpdateAttempt(store, attempt);
 	PayUpdatePayment(store, &record->payment);
 	PaySaveEvent(store, record, attempt, payment_before, attempt_before, news, decision);
+}
+
+void
+PayStepOpenAttempts(PayStore *store, PayRecord *record, PayState to, const PayNews *news)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	PayNews		event_news = *news;
+	int			i;
+
+	event_news.message_id = NULL;
+	for (i = 0; i < record->payment.routes.n; i++)
+	{
+		PayAttempt *attempt = record->attempt[i];
+		PayState	payment_before = (PayState) record->payment.state;
+		PayState	attempt_before = (PayState) attempt->state;
+
+		if (!PayAttemptIsOpen(attempt_before) || !PayAttemptCan(attempt_before, to))
+			continue;
+		PayStepAttempt(record, attempt, to, now);
+		PaySaveRecord(store, record, attempt, payment_before, attempt_before, &event_news, PAY_APPLIED);
+	}
 }

@@ -30,7 +30,16 @@ typedef struct PayNews
 	TimestampTz occurred_at;
 	text	   *reason;
 	struct varlena *payload;	/* jsonb */
+	/* where it is about a refund */
+	text	   *merchant;		/* as a channel's report names it */
+	text	   *refund_no;
+	PayRefundState refund_reported;
+	PayRefundState refund_before;
+	PayRefundState refund_after;
 } PayNews;
+
+/* The same without its message id, which is known with other content. */
+extern PayNews PayNewsWithoutId(const PayNews *news);
 
 /* Read a payment and its attempts under the call's snapshot; false if there is none. */
 extern bool PayFindRecordByOrder(PayStore *store, text *merchant, text *order_no, PayRecord *record);
@@ -42,6 +51,9 @@ extern bool PayFindRecord(PayStore *store, PayNumber pay_no, PayRecord *record);
  * changes this payment.
  */
 extern bool PayLockRecord(PayStore *store, PayRecord *record);
+
+/* Lock two payments so, the lower pay_no first; false if one is gone. */
+extern bool PayLockRecords(PayStore *store, PayRecord *a, PayRecord *b);
 
 /* Does a number fit this payment: its own, or of an attempt that it has with this very route? */
 extern bool PayNumberFits(const PayPayment *payment, PayNumber number);
@@ -55,8 +67,14 @@ extern bool PayRecordEnds(const PayRecord *record, TimestampTz now);
 /* The route of an attempt is gone from pay_channel: an error. */
 extern void PayThrowNoRoute(const PayAttempt *attempt);
 
-/* Can the order still use money? Not if it is won or over. */
+/* Can the order still use money? Not if it is won, over or replaced. */
 extern bool PayRecordWaits(const PayRecord *record);
+
+/* The attempt that won the payment, or NULL. */
+extern PayAttempt *PayRecordWinner(const PayRecord *record);
+
+/* What of an attempt's money can still be refunded. */
+extern int64 PayRefundable(const PayAttempt *attempt);
 
 /* Let the payment's state follow from its attempts. */
 extern void PayRecordRollUp(PayRecord *record, TimestampTz now);
@@ -78,6 +96,12 @@ extern void PayCollect(PayRecord *record, PayAttempt *attempt, int64 amount, boo
 extern void PaySaveRecord(PayStore *store, PayRecord *record, PayAttempt *attempt,
 						  PayState payment_before, PayState attempt_before,
 						  const PayNews *news, PayDecision decision);
+
+/*
+ * Step all open attempts that may take this step, and write an event for each:
+ * the news without its message id, which belongs to the payment's own event.
+ */
+extern void PayStepOpenAttempts(PayStore *store, PayRecord *record, PayState to, const PayNews *news);
 
 /* Write only the event, with the payment's last_seq as its number. */
 extern void PaySaveEvent(PayStore *store, const PayRecord *record, const PayAttempt *attempt,

@@ -14,6 +14,7 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "record.h"
+#include "refund.h"
 #include "review.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -50,6 +51,22 @@ ExpectedAmount(const PayAttempt *attempt, PayState reported)
 	return attempt->amount_to_capture > 0 ? attempt->amount_to_capture : attempt->amount;
 }
 
+/* A capture is under way, or of unknown outcome: is this one of another amount? */
+static bool
+CapturesOtherwise(const PayAttempt *attempt, const PayNews *news)
+{
+	return (attempt->state == PAY_CAPTURING || attempt->state == PAY_UNKNOWN) &&
+		attempt->amount_to_capture > 0 && news->amount > 0 && news->amount != attempt->amount_to_capture;
+}
+
+/* Is it news of a second transaction for an attempt that is paid? */
+static bool
+IsPaidAgain(const PayAttempt *attempt, const PayNews *news)
+{
+	return news->reported == PAY_PAID && attempt->state == PAY_PAID && news->channel_txn != NULL &&
+		attempt->channel_txn != NULL && !PayTextsEqual(news->channel_txn, attempt->channel_txn);
+}
+
 /* Does something in the report not fit the attempt?  What; NULL if all fits. */
 static const char *
 FindMismatch(const PayRecord *record, const PayAttempt *attempt, const PayChannel *channel,
@@ -61,6 +78,9 @@ FindMismatch(const PayRecord *record, const PayAttempt *attempt, const PayChanne
 	if (news->reported == PAY_CAPTURING && news->amount > attempt->amount)
 		return psprintf("%lld cannot be captured of %lld",
 						(long long) news->amount, (long long) attempt->amount);
+	if (news->reported == PAY_CAPTURING && CapturesOtherwise(attempt, news))
+		return psprintf("%lld were to be captured, not %lld",
+						(long long) attempt->amount_to_capture, (long long) news->amount);
 	if (news->reported == PAY_CAPTURING && news->currency != NULL &&
 		!PayTextsEqual(news->currency, record->payment.currency))
 		return psprintf("the currency is %s, not %s",
@@ -73,21 +93,37 @@ FindMismatch(const PayRecord *record, const PayAttempt *attempt, const PayChanne
 	if (!PayTextsEqual(news->currency, record->payment.currency))
 		return psprintf("the currency is %s, not %s",
 						text_to_cstring(record->payment.currency), text_to_cstring(news->currency));
-	if (news->reported == PAY_PAID && attempt->state == PAY_PAID && news->channel_txn != NULL &&
-		attempt->channel_txn != NULL && !PayTextsEqual(news->channel_txn, attempt->channel_txn))
+	if (IsPaidAgain(attempt, news))
 		return psprintf("it was paid by transaction \"%s\", not \"%s\"",
 						text_to_cstring(attempt->channel_txn), text_to_cstring(news->channel_txn));
 	return NULL;
 }
 
+/* Why the order needs no money, and what becomes of it. */
+static const char *
+WhyNotNeeded(const PayRecord *record, PayState reported)
+{
+	const char *follows = reported == PAY_PAID ? "a refund was opened" : "void this authorization: step to closing";
+
+	if (record->payment.winner > 0)
+		return psprintf("the order was paid by attempt %d: %s", record->payment.winner, follows);
+	if (!PayNumberIsNone(record->payment.replaced_by))
+		return psprintf("the order was replaced: %s", follows);
+	return psprintf("the order is %s: %s", PayStateLabel((PayState) record->payment.state), follows);
+}
+
 /* The one rule: what does this report do?  reporting_channel is NULL for the caller's own step. */
 static PayDecision
-DecideReport(const PayRecord *record, const PayAttempt *attempt, const PayChannel *channel,
-			 const text *reporting_channel, const PayNews *news, const char **detail)
+DecideReport(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
+			 const PayChannel *channel, const text *reporting_channel, const PayNews *news,
+			 const char **detail)
 {
 	PayState	reported = news->reported;
 	PayState	state = (PayState) attempt->state;
 
+	*detail = NULL;
+	if (IsPaidAgain(attempt, news) && PayIsCounted(store, record, attempt, news->channel_txn))
+		return PAY_UNCHANGED;
 	*detail = FindMismatch(record, attempt, channel, reporting_channel, news);
 	if (*detail != NULL)
 		return PAY_MISMATCH;
@@ -98,14 +134,75 @@ DecideReport(const PayRecord *record, const PayAttempt *attempt, const PayChanne
 		*detail = psprintf("the attempt is %s already", PayStateLabel(state));
 		return PAY_STALE;
 	}
-	if (PayIsAboutMoney(reported) && !PayRecordWaits(record))
+	/* a direct UPDATE may have made the payment paid before its winner's own news came */
+	if (PayIsAboutMoney(reported) && !PayRecordWaits(record) &&
+		record->payment.winner != attempt->attempt)
 	{
-		*detail = record->payment.winner > 0 ?
-			psprintf("the order was paid by attempt %d", record->payment.winner) :
-			psprintf("the order is %s", PayStateLabel((PayState) record->payment.state));
+		*detail = WhyNotNeeded(record, reported);
 		return PAY_SURPLUS;
 	}
 	return PAY_APPLIED;
+}
+
+/* An attempt whose money is being captured, or may have been; NULL if there is none. */
+static const PayAttempt *
+CapturedAttempt(const PayRecord *record)
+{
+	int			i;
+
+	for (i = 0; i < record->payment.routes.n; i++)
+	{
+		const PayAttempt *attempt = record->attempt[i];
+
+		if (attempt->state == PAY_CAPTURING ||
+			((attempt->state == PAY_UNKNOWN || attempt->state == PAY_CLOSING) &&
+			 attempt->amount_to_capture > 0))
+			return attempt;
+	}
+	return NULL;
+}
+
+/* The order is paid once, so nobody captures for it twice. */
+static void
+CheckOwnCapture(const PayRecord *record, const PayAttempt *attempt, const PayNews *news)
+{
+	const PayAttempt *captured = CapturedAttempt(record);
+
+	if (!PayRecordWaits(record))
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("attempt %d of order \"%s\" must not be captured", attempt->attempt,
+						text_to_cstring(record->payment.order_no)),
+				 errdetail("The payment is %s%s and needs no more money.",
+						   PayNumberIsNone(record->payment.replaced_by) ? "" : "replaced, ",
+						   PayStateLabel((PayState) record->payment.state)),
+				 errhint("Void the authorization: step to closing.")));
+	if (captured == attempt)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("attempt %d of order \"%s\" must not be captured again", attempt->attempt,
+						text_to_cstring(record->payment.order_no)),
+				 errdetail("%lld %s were to be captured before, and the outcome is not known.",
+						   (long long) attempt->amount_to_capture,
+						   text_to_cstring(record->payment.currency)),
+				 errhint("Query the channel and report what it says: paid, or authorized if it was not captured.")));
+	if (captured != NULL)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("attempt %d of order \"%s\" must not be captured now", attempt->attempt,
+						text_to_cstring(record->payment.order_no)),
+				 errdetail("Attempt %d is %s, after a capture was asked for.", captured->attempt,
+						   PayStateLabel((PayState) captured->state)),
+				 errhint("Wait for its outcome, or void this authorization: step to closing.")));
+	if (news->amount > attempt->amount ||
+		(news->currency != NULL && !PayTextsEqual(news->currency, record->payment.currency)))
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("attempt %d of order \"%s\" cannot capture %lld %s", attempt->attempt,
+						text_to_cstring(record->payment.order_no), (long long) news->amount,
+						text_to_cstring(news->currency ? news->currency : record->payment.currency)),
+				 errdetail("%lld %s are authorized.", (long long) attempt->amount,
+						   text_to_cstring(record->payment.currency))));
 }
 
 /* The caller's own step must be legal; news of money is never refused. */
@@ -115,7 +212,15 @@ CheckOwnStep(const PayRecord *record, const PayAttempt *attempt, const PayNews *
 	PayState	state = (PayState) attempt->state;
 	PayState	to = news->reported;
 
-	if (PayIsAboutMoney(to) || state == to)
+	if (PayIsAboutMoney(to))
+		return;
+	if (to == PAY_CAPTURING && CapturesOtherwise(attempt, news))
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("attempt %d of order \"%s\" cannot capture %lld", attempt->attempt,
+						text_to_cstring(record->payment.order_no), (long long) news->amount),
+				 errdetail("A capture of %lld was asked for before.", (long long) attempt->amount_to_capture)));
+	if (state == to)
 		return;
 	if (!PayAttemptCan(state, to))
 		ereport(ERROR,
@@ -123,24 +228,8 @@ CheckOwnStep(const PayRecord *record, const PayAttempt *attempt, const PayNews *
 				 errmsg("attempt %d of order \"%s\" cannot step from %s to %s", attempt->attempt,
 						text_to_cstring(record->payment.order_no), PayStateLabel(state), PayStateLabel(to)),
 				 errdetail("Legal steps from %s: %s.", PayStateLabel(state), PayAttemptStepsFrom(state))));
-	if (to == PAY_CAPTURING && !PayRecordWaits(record))
-		ereport(ERROR,
-				(errcode(PAY_ERR_NOT_ALLOWED),
-				 errmsg("attempt %d of order \"%s\" must not be captured", attempt->attempt,
-						text_to_cstring(record->payment.order_no)),
-				 errdetail("The payment is %s and needs no more money.",
-						   PayStateLabel((PayState) record->payment.state)),
-				 errhint("Void the authorization: step to closing.")));
-	if (to == PAY_CAPTURING && (news->amount > attempt->amount ||
-								(news->currency != NULL &&
-								 !PayTextsEqual(news->currency, record->payment.currency))))
-		ereport(ERROR,
-				(errcode(PAY_ERR_NOT_ALLOWED),
-				 errmsg("attempt %d of order \"%s\" cannot capture %lld %s", attempt->attempt,
-						text_to_cstring(record->payment.order_no), (long long) news->amount,
-						text_to_cstring(news->currency ? news->currency : record->payment.currency)),
-				 errdetail("%lld %s are authorized.", (long long) attempt->amount,
-						   text_to_cstring(record->payment.currency))));
+	if (to == PAY_CAPTURING)
+		CheckOwnCapture(record, attempt, news);
 }
 
 /* Change the record as decided. */
@@ -155,8 +244,10 @@ ApplyReport(PayRecord *record, PayAttempt *attempt, const PayNews *news, PayDeci
 		attempt->channel_txn = news->channel_txn;
 	if (!changes)
 		return;
-	if (news->reported == PAY_CAPTURING)
+	if (news->reported == PAY_CAPTURING && news->amount > 0)
 		attempt->amount_to_capture = news->amount;
+	else if (news->reported == PAY_CAPTURING && attempt->amount_to_capture == 0)
+		attempt->amount_to_capture = attempt->amount;
 	if (news->reported == PAY_PAID)
 		PayCollect(record, attempt, news->amount, decision == PAY_APPLIED, now);
 	else
@@ -198,24 +289,18 @@ LockUnlessHandled(PayStore *store, PayRecord *record, Report *report, PayEvent *
 	return !FindHandled(store, record, report, event);
 }
 
-/* What the event says: news whose id belongs to other content goes without the id. */
-static PayNews
-EventNews(const Report *report, PayNews news)
-{
-	if (report->conflict)
-	{
-		news.reason = cstring_to_text(psprintf("message id \"%s\" is known with other content",
-											   text_to_cstring(news.message_id)));
-		news.message_id = NULL;
-	}
-	return news;
-}
-
 static void
 FindChannelOf(PayStore *store, const PayAttempt *attempt, PayChannel *channel)
 {
 	if (!PayFindRoute(store, attempt->route, channel))
 		PayThrowNoRoute(attempt);
+}
+
+/* The refund that a decision opened; NULL if it opened none. */
+static const text *
+SurplusRefundNo(const PayAttempt *attempt, PayDecision decision, PayState reported)
+{
+	return decision == PAY_SURPLUS && reported == PAY_PAID ? PaySurplusRefundNo(attempt) : NULL;
 }
 
 /* The first answer again. */
@@ -227,7 +312,7 @@ ReplyReplayed(PayStore *store, const PayRecord *record, const PayEvent *event)
 
 	memset(&answer, 0, sizeof(answer));
 	answer.decision = PAY_REPLAYED;
-	answer.payment = &record->payment;
+	answer.record = record;
 	answer.payment_state = (PayState) event->payment_after;
 	if (event->attempt > 0 && event->attempt <= record->payment.routes.n)
 	{
@@ -235,20 +320,11 @@ ReplyReplayed(PayStore *store, const PayRecord *record, const PayEvent *event)
 		answer.attempt_state = (PayState) event->attempt_after;
 		FindChannelOf(store, answer.attempt, &channel);
 		answer.channel = &channel;
+		answer.refund_no = SurplusRefundNo(answer.attempt, (PayDecision) event->decision,
+										   (PayState) event->reported);
 	}
 	answer.detail = psprintf("handled before: %s", PayDecisionLabel((PayDecision) event->decision));
 	return PayReply(store, &answer);
-}
-
-static void
-CheckChannelIsKnown(PayStore *store, text *channel)
-{
-	if (!PayChannelExists(store, channel))
-		ereport(ERROR,
-				(errcode(PAY_ERR_BAD_ARGUMENT),
-				 errmsg("unknown channel: \"%s\"", text_to_cstring(channel)),
-				 errdetail("There is no such channel in pay_channel."),
-				 errhint("INSERT INTO pay_channel (channel, method) adds one.")));
 }
 
 /* Keep a report that fits nothing, once, and say so. */
@@ -257,7 +333,7 @@ ReplyUnmatched(PayStore *store, const Report *report)
 {
 	PayAnswer	answer;
 
-	CheckChannelIsKnown(store, report->channel);
+	PayCheckChannelIsKnown(store, report->channel);
 	PayOpenReview(store, "unmatched", NULL, NULL, &report->news, report->trade_no,
 				  "there is no such attempt");
 	memset(&answer, 0, sizeof(answer));
@@ -324,7 +400,10 @@ ThrowNoAttemptMeant(const PayRecord *record, const Report *report)
 			 errhint("Name the attempt by its own trade_no.")));
 }
 
-/* What is reported; an own step that leaves amount and currency out means the attempt's. */
+/*
+ * What is reported; an own step that leaves amount and currency out means the
+ * attempt's: for money what is expected, to capture all that is authorized.
+ */
 static PayNews
 MeantNews(const PayRecord *record, const PayAttempt *attempt, const Report *report)
 {
@@ -337,6 +416,9 @@ MeantNews(const PayRecord *record, const PayAttempt *attempt, const Report *repo
 		if (news.currency == NULL)
 			news.currency = record->payment.currency;
 	}
+	if (report->channel == NULL && news.reported == PAY_CAPTURING && news.amount == 0 &&
+		attempt->state == PAY_AUTHORIZED)
+		news.amount = attempt->amount;
 	return news;
 }
 
@@ -351,6 +433,7 @@ ReportAttempt(PayStore *store, PayRecord *record, Report *report)
 	PayDecision decision;
 	PayState	payment_before;
 	PayState	attempt_before;
+	PayAnswer	answer;
 	const char *detail;
 
 	if (!LockUnlessHandled(store, record, report, &handled))
@@ -364,23 +447,37 @@ ReportAttempt(PayStore *store, PayRecord *record, Report *report)
 	news = MeantNews(record, attempt, report);
 	FindChannelOf(store, attempt, &channel);
 	if (report->channel != NULL && !PayTextsEqual(report->channel, channel.channel))
-		CheckChannelIsKnown(store, report->channel);
+		PayCheckChannelIsKnown(store, report->channel);
 	if (report->channel == NULL)
 		CheckOwnStep(record, attempt, &news);
 
 	payment_before = (PayState) record->payment.state;
 	attempt_before = (PayState) attempt->state;
-	decision = DecideReport(record, attempt, &channel, report->channel, &news, &detail);
+	decision = DecideReport(store, record, attempt, &channel, report->channel, &news, &detail);
 	ApplyReport(record, attempt, &news, decision, GetCurrentTimestamp());
-	event_news = EventNews(report, news);
+	event_news = report->conflict ? PayNewsWithoutId(&news) : news;
 	PaySaveRecord(store, record, attempt, payment_before, attempt_before, &event_news, decision);
 
 	if (report->conflict)
 		PayOpenReview(store, "conflict", record, attempt, &news, report->trade_no,
 					  "a known message id came with other content");
-	if (decision == PAY_SURPLUS || decision == PAY_MISMATCH)
+	if (decision == PAY_MISMATCH)
 		PayOpenReview(store, PayDecisionLabel(decision), record, attempt, &news, report->trade_no, detail);
-	return PayReplyAbout(store, &record->payment, attempt, &channel, decision, detail);
+	/* the money may have been given back where nobody asked for it */
+	if (decision == PAY_STALE && attempt_before == PAY_PAID && news.reported == PAY_REVERSED)
+		PayOpenReview(store, "mismatch", record, attempt, &news, report->trade_no,
+					  "the channel says reversed of what is paid: if the money went back, report it as a refund");
+	if (decision == PAY_SURPLUS && news.reported == PAY_PAID)
+		PayOpenSurplus(store, record, attempt, detail);
+
+	memset(&answer, 0, sizeof(answer));
+	answer.decision = decision;
+	answer.record = record;
+	answer.attempt = attempt;
+	answer.channel = &channel;
+	answer.refund_no = SurplusRefundNo(attempt, decision, news.reported);
+	answer.detail = detail;
+	return PayReply(store, &answer);
 }
 
 /* ---- a payment as a whole ---- */
@@ -413,7 +510,7 @@ IsThere(const PayRecord *record, PayState to)
 	bool		any_open = false;
 	int			i;
 
-	if (record->payment.state != to || !PayRecordWaits(record))
+	if (record->payment.state != to || PayPaymentIsFinal(to))
 		return record->payment.state == to;
 	for (i = 0; i < record->payment.routes.n; i++)
 		if (PayAttemptIsOpen((PayState) record->attempt[i]->state))
@@ -424,29 +521,6 @@ IsThere(const PayRecord *record, PayState to)
 		}
 	/* one that is to end, with nothing open, has still to */
 	return !EndsPayment(to) || (record->payment.end_requested && any_open);
-}
-
-/* Step all open attempts, an event each. */
-static void
-StepOpenAttempts(PayStore *store, PayRecord *record, const PayNews *news)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	PayNews		event_news = *news;
-	int			i;
-
-	/* the id belongs to the payment's own event */
-	event_news.message_id = NULL;
-	for (i = 0; i < record->payment.routes.n; i++)
-	{
-		PayAttempt *attempt = record->attempt[i];
-		PayState	payment_before = (PayState) record->payment.state;
-		PayState	attempt_before = (PayState) attempt->state;
-
-		if (!PayAttemptIsOpen(attempt_before) || attempt_before == news->reported)
-			continue;
-		PayStepAttempt(record, attempt, news->reported, now);
-		PaySaveRecord(store, record, attempt, payment_before, attempt_before, &event_news, PAY_APPLIED);
-	}
 }
 
 /*
@@ -465,7 +539,7 @@ ReportPayment(PayStore *store, PayRecord *record, Report *report)
 	if (!LockUnlessHandled(store, record, report, &handled))
 		return ReplyReplayed(store, record, &handled);
 
-	event_news = EventNews(report, report->news);
+	event_news = report->conflict ? PayNewsWithoutId(&report->news) : report->news;
 	if (IsThere(record, to))
 		decision = PAY_UNCHANGED;
 	else
@@ -473,7 +547,7 @@ ReportPayment(PayStore *store, PayRecord *record, Report *report)
 		CheckPaymentStep(record, &report->news);
 		if (EndsPayment(to))
 			record->payment.end_requested = true;
-		StepOpenAttempts(store, record, &event_news);
+		PayStepOpenAttempts(store, record, to, &event_news);
 	}
 	before = (PayState) record->payment.state;
 	if (decision == PAY_APPLIED)
@@ -482,7 +556,7 @@ ReportPayment(PayStore *store, PayRecord *record, Report *report)
 	if (report->conflict)
 		PayOpenReview(store, "conflict", record, NULL, &report->news, report->trade_no,
 					  "a known request id came with other content");
-	return PayReplyAbout(store, &record->payment, NULL, NULL, decision, NULL);
+	return PayReplyAbout(store, record, NULL, NULL, decision, NULL);
 }
 
 /* ---- SQL functions ---- */
@@ -528,7 +602,7 @@ pay_transition(PG_FUNCTION_ARGS)
 	PayRecord	record;
 
 	memset(&report, 0, sizeof(report));
-	report.number = PayNumberArgument(fcinfo, 0);
+	report.number = PayNumberArgument(fcinfo, 0, "trade_no");
 	report.trade_no = PG_GETARG_TEXT_PP(0);
 	news->reported = PayStateArgument(fcinfo, 1, "to_state");
 	news->reason = PayTextArgument(fcinfo, 2, "reason", PAY_MAX_REASON_BYTES, PAY_OPTIONAL);

@@ -8,10 +8,10 @@
 #include "review.h"
 
 #include "answer.h"
-#include "compat.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "refund.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -19,6 +19,7 @@ static bool
 SameReport(const PayReview *a, const PayReview *b)
 {
 	return a->attempt == b->attempt && a->reported == b->reported && a->amount == b->amount &&
+		a->refund_reported == b->refund_reported && PayTextsEqual(a->refund_no, b->refund_no) &&
 		PayTextsEqual(a->kind, b->kind) && PayTextsEqual(a->source, b->source) &&
 		PayTextsEqual(a->currency, b->currency) && PayTextsEqual(a->channel_txn, b->channel_txn);
 }
@@ -28,6 +29,7 @@ PayOpenReview(PayStore *store, const char *kind, const PayRecord *record, const 
 			  const PayNews *news, text *trade_no, const char *detail)
 {
 	PayReview	review;
+	PayReview	known;
 	ListCell   *cell;
 
 	memset(&review, 0, sizeof(review));
@@ -37,6 +39,9 @@ PayOpenReview(PayStore *store, const char *kind, const PayRecord *record, const 
 	review.amount = news->amount;
 	review.about_money = PayIsAboutMoney(news->reported);
 	review.reported = news->reported;
+	review.refund_reported = news->refund_reported;
+	review.refund_no = news->refund_no;
+	review.merchant = record == NULL ? news->merchant : NULL;
 	review.kind = cstring_to_text(kind);
 	review.source = news->source;
 	review.message_id = news->message_id;
@@ -54,6 +59,8 @@ PayOpenReview(PayStore *store, const char *kind, const PayRecord *record, const 
 			if (SameReport(lfirst(cell), &review))
 				return;
 	}
+	else if (PayFindUnmatched(store, review.source, review.trade_no, review.message_id, review.merchant, &known))
+		return;
 	PayInsertReview(store, &review);
 }
 
@@ -65,23 +72,35 @@ ThrowCannot(const PayReview *review, const char *verdict, const char *why)
 	ereport(ERROR,
 			(errcode(PAY_ERR_NOT_ALLOWED),
 			 errmsg("review %lld cannot be resolved by %s", (long long) review->review_id, verdict),
-			 errdetail("It is about a %s: %s.", text_to_cstring(review->kind), why)));
+			 errdetail("It is of kind %s: %s.", text_to_cstring(review->kind), why)));
 }
 
-static bool
-IsText(const text *value, const char *word)
-{
-	return value != NULL && VARSIZE_ANY_EXHDR(value) == strlen(word) &&
-		memcmp(VARDATA_ANY(value), word, strlen(word)) == 0;
-}
+static const char settle_refund[] = "settle the refund with pay_refund_transition(), then dismiss";
 
-/* The reported money counts as the attempt's: it wins, or is held, as reported. */
+/*
+ * The reported money counts as the attempt's: it wins, or is held, or went
+ * back, as reported.
+ */
 static void
-Accept(const PayReview *review, PayRecord *record, PayAttempt *attempt, TimestampTz now)
+Accept(PayStore *store, const PayReview *review, PayRecord *record, PayAttempt *attempt, text *reason,
+	   TimestampTz now)
 {
-	if (!IsText(review->kind, "mismatch") || !review->about_money)
+	const char *cannot;
+
+	if (PayTextIs(review->kind, "adopted"))
+		return;					/* it counts already */
+	if (review->refund_no != NULL && !PayTextIs(review->kind, "mismatch"))
+		ThrowCannot(review, "accept", settle_refund);
+	if (review->refund_no != NULL)
+	{
+		cannot = PayAcceptRefund(store, record, review, reason);
+		if (cannot != NULL)
+			ThrowCannot(review, "accept", cannot);
+		return;
+	}
+	if (!PayTextIs(review->kind, "mismatch") || !review->about_money)
 		ThrowCannot(review, "accept", "there is no money that the order could use");
-	if (!PayRecordWaits(record))
+	if (!PayRecordWaits(record) && record->payment.winner != attempt->attempt)
 		ThrowCannot(review, "accept", "the order needs no more money");
 	if (!PayTextsEqual(review->currency, record->payment.currency))
 		ThrowCannot(review, "accept", "the money is of another currency");
@@ -95,18 +114,53 @@ Accept(const PayReview *review, PayRecord *record, PayAttempt *attempt, Timestam
 		attempt->channel_txn = review->channel_txn;
 }
 
-/* The reported money arrived and goes back: the attempt is paid, the order is not. */
-static void
-Refund(const PayReview *review, PayRecord *record, PayAttempt *attempt, TimestampTz now)
+/* What makes the verdict refund impossible for money that was reported as paid; NULL if nothing. */
+static const char *
+CannotGoBack(PayStore *store, const PayReview *review, const PayRecord *record, const PayAttempt *attempt)
 {
-	if (!review->about_money || IsText(review->kind, "unmatched") || IsText(review->kind, "conflict"))
+	if (!PayTextsEqual(review->currency, record->payment.currency))
+		return "the money is of another currency than the payment: give it back at the channel by hand, then dismiss and say how";
+	if (attempt->state != PAY_PAID)
+		return record->payment.winner == attempt->attempt ? "it is the order's own money: accept" : NULL;
+	if (review->channel_txn == NULL || attempt->channel_txn == NULL)
+		return "the attempt is paid, and nothing says that this was another transaction";
+	if (PayIsCounted(store, record, attempt, review->channel_txn))
+		return "this transaction is counted already: dismiss";
+	return NULL;
+}
+
+/*
+ * The reported money arrived and goes back.  What an attempt collected first
+ * makes it paid, but not the order; what it collected again is extra; what is
+ * only authorized is to be voided.
+ */
+static void
+Refund(PayStore *store, const PayReview *review, PayRecord *record, PayAttempt *attempt, TimestampTz now)
+{
+	const char *cannot;
+
+	if (review->refund_no != NULL)
+		ThrowCannot(review, "refund", PayTextIs(review->kind, "adopted") ?
+					"the money goes back by the channel's own doing already" : settle_refund);
+	if (!review->about_money || !PayTextIs(review->kind, "mismatch"))
 		ThrowCannot(review, "refund", "no money of a known attempt is in question");
-	if (review->reported != PAY_PAID || !PayAttemptCan((PayState) attempt->state, PAY_PAID) ||
-		!PayTextsEqual(review->currency, record->payment.currency))
-		return;
-	PayCollect(record, attempt, review->amount, false, now);
-	if (review->channel_txn != NULL)
-		attempt->channel_txn = review->channel_txn;
+	if (review->reported == PAY_PAID)
+	{
+		cannot = CannotGoBack(store, review, record, attempt);
+		if (cannot != NULL)
+			ThrowCannot(review, "refund", cannot);
+		if (attempt->state == PAY_PAID)
+			return;
+		PayCollect(record, attempt, review->amount, false, now);
+		if (review->channel_txn != NULL)
+			attempt->channel_txn = review->channel_txn;
+	}
+	else if (PayAttemptCan((PayState) attempt->state, PAY_CLOSING))
+		PayStepAttempt(record, attempt, PAY_CLOSING, now);
+	else if (attempt->state != PAY_CLOSING)
+		ThrowCannot(review, "refund",
+					psprintf("the attempt is %s: void the authorization at the channel by hand, then dismiss",
+							 PayStateLabel((PayState) attempt->state)));
 }
 
 static void
@@ -119,20 +173,22 @@ Resolve(PayReview *review, text *verdict, text *reason)
 	review->resolved_session = cstring_to_text(GetUserNameFromId(GetSessionUserId(), false));
 }
 
-/* Carry out a verdict on a payment's review; the payment is locked. */
-static void
+/* Carry out a verdict on a payment's review, which is locked; the refund that it opened, or NULL. */
+static text *
 ResolveForPayment(PayStore *store, PayReview *review, PayRecord *record, PayAttempt *attempt,
 				  text *verdict, text *reason)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	PayState	payment_before = (PayState) record->payment.state;
 	PayState	attempt_before = attempt ? (PayState) attempt->state : PAY_NO_STATE;
+	bool		collects = PayTextIs(verdict, "refund") && review->reported == PAY_PAID;
+	PayRefund	refund;
 	PayNews		news;
 
-	if (IsText(verdict, "accept"))
-		Accept(review, record, attempt, now);
-	else if (IsText(verdict, "refund"))
-		Refund(review, record, attempt, now);
+	if (PayTextIs(verdict, "accept"))
+		Accept(store, review, record, attempt, reason, now);
+	else if (PayTextIs(verdict, "refund"))
+		Refund(store, review, record, attempt, now);
 
 	memset(&news, 0, sizeof(news));
 	news.source = cstring_to_text("review");
@@ -143,7 +199,18 @@ ResolveForPayment(PayStore *store, PayReview *review, PayRecord *record, PayAtte
 	news.occurred_at = PAY_NO_TIME;
 	news.reason = cstring_to_text(psprintf("review %lld, %s: %s", (long long) review->review_id,
 										   text_to_cstring(verdict), text_to_cstring(reason)));
+	news.refund_no = review->refund_no;
+	news.refund_reported = (PayRefundState) review->refund_reported;
+	if (review->refund_no != NULL &&
+		PayFindRefund(store, record->payment.merchant, review->refund_no, &refund))
+		news.refund_before = news.refund_after = (PayRefundState) refund.state;
 	PaySaveRecord(store, record, attempt, payment_before, attempt_before, &news, PAY_APPLIED);
+	if (!collects)
+		return PayTextIs(verdict, "accept") ? review->refund_no : NULL;
+	if (attempt_before == PAY_PAID)
+		return PayOpenExtra(store, record, attempt, review->amount, review->channel_txn, news.reason);
+	PayOpenSurplus(store, record, attempt, text_to_cstring(news.reason));
+	return PaySurplusRefundNo(attempt);
 }
 
 static void
@@ -155,22 +222,11 @@ ThrowNoReview(int64 review_id)
 			 errdetail("There is no row of this review_id in pay_review.")));
 }
 
-static int64
-ReviewArgument(FunctionCallInfo fcinfo, int n)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(PAY_ERR_BAD_ARGUMENT),
-				 errmsg("review_id must not be NULL"),
-				 errdetail("Nothing was read or written.")));
-	return PG_GETARG_INT64(n);
-}
-
 PG_FUNCTION_INFO_V1(pay_review_resolve);
 Datum
 pay_review_resolve(PG_FUNCTION_ARGS)
 {
-	int64		review_id = ReviewArgument(fcinfo, 0);
+	int64		review_id = PayIdArgument(fcinfo, 0, "review_id");
 	text	   *verdict = PayKeyArgument(fcinfo, 1, "verdict", PAY_REQUIRED);
 	text	   *reason = PayTextArgument(fcinfo, 2, "reason", PAY_MAX_REASON_BYTES, PAY_REQUIRED);
 	PayStore   *store;
@@ -181,7 +237,7 @@ pay_review_resolve(PG_FUNCTION_ARGS)
 	PayAnswer	answer;
 	bool		of_payment;
 
-	if (!IsText(verdict, "accept") && !IsText(verdict, "refund") && !IsText(verdict, "dismiss"))
+	if (!PayTextIs(verdict, "accept") && !PayTextIs(verdict, "refund") && !PayTextIs(verdict, "dismiss"))
 		ereport(ERROR,
 				(errcode(PAY_ERR_BAD_ARGUMENT),
 				 errmsg("invalid verdict: \"%s\"", text_to_cstring(verdict)),
@@ -200,7 +256,7 @@ pay_review_resolve(PG_FUNCTION_ARGS)
 			ThrowNoReview(review_id);
 		if (review.attempt > 0 && review.attempt <= record.payment.routes.n)
 			attempt = record.attempt[review.attempt - 1];
-		answer.payment = &record.payment;
+		answer.record = &record;
 		answer.attempt = attempt;
 		if (attempt != NULL && PayFindRoute(store, attempt->route, &channel))
 			answer.channel = &channel;
@@ -216,10 +272,10 @@ pay_review_resolve(PG_FUNCTION_ARGS)
 		answer.decision = PAY_UNCHANGED;
 		return PayReply(store, &answer);
 	}
-	if (!IsText(verdict, "dismiss") && attempt == NULL)
+	if (!PayTextIs(verdict, "dismiss") && attempt == NULL)
 		ThrowCannot(&review, text_to_cstring(verdict), "it names no attempt of ours");
 	if (of_payment)
-		ResolveForPayment(store, &review, &record, attempt, verdict, reason);
+		answer.refund_no = ResolveForPayment(store, &review, &record, attempt, verdict, reason);
 	Resolve(&review, verdict, reason);
 	PayUpdateReview(store, &review);
 	return PayReply(store, &answer);

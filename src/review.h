@@ -14,7 +14,7 @@
 /*
  * Put a report up for review, unless one with the same content is open.
  *
- * kind		surplus, mismatch, unmatched, conflict
+ * kind		mismatch, unmatched, conflict, adopted, abnormal
  * record	the payment, locked; NULL for unmatched
  * attempt	NULL for the payment as a whole
  * trade_no	the number as it was reported

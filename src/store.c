@@ -51,9 +51,9 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-#define MAX_COLUMNS	24
+#define MAX_COLUMNS	26
 #define MAX_INDEXES	3
-#define MAX_KEYS	3
+#define MAX_KEYS	4
 #define MAX_CONDITIONS	2
 
 /* ---- what our tables look like ---- */
@@ -66,6 +66,7 @@ typedef enum ColumnKind
 	KIND_BOOL,
 	KIND_STATE,					/* pay_state */
 	KIND_DECISION,				/* pay_decision */
+	KIND_REFUND_STATE,			/* pay_refund_state */
 	KIND_UUID,
 	KIND_TIME,
 	KIND_INTERVAL,
@@ -89,6 +90,7 @@ static const struct
 	[KIND_BOOL] = {sizeof(bool), F_BOOLEQ, BOOLOID},
 	[KIND_STATE] = {sizeof(uint8), InvalidOid, InvalidOid, "pay_state"},
 	[KIND_DECISION] = {sizeof(uint8), InvalidOid, InvalidOid, "pay_decision"},
+	[KIND_REFUND_STATE] = {sizeof(uint8), InvalidOid, InvalidOid, "pay_refund_state"},
 	[KIND_UUID] = {sizeof(PayNumber), F_UUID_EQ, UUIDOID},
 	[KIND_TIME] = {sizeof(TimestampTz), F_TIMESTAMPTZ_EQ, TIMESTAMPTZOID},
 	[KIND_INTERVAL] = {sizeof(Interval), InvalidOid, INTERVALOID},
@@ -146,6 +148,8 @@ typedef struct Table
 #define ATTEMPT(field) offsetof(PayAttempt, field)
 #define EVENT(field) offsetof(PayEvent, field)
 #define REVIEW(field) offsetof(PayReview, field)
+#define REFUND(field) offsetof(PayRefund, field)
+#define DISPUTE(field) offsetof(PayDispute, field)
 
 static const Table tables[PAY_TABLES] = {
 	[PAY_CHANNEL_TABLE] = {
@@ -165,7 +169,7 @@ static const Table tables[PAY_TABLES] = {
 	},
 	[PAY_PAYMENT_TABLE] = {
 		"pay_payment", sizeof(PayPayment), true,
-		17, {
+		18, {
 			{"pay_no", KIND_UUID, 0, PAYMENT(pay_no)},
 			{"amount", KIND_INT8, 0, PAYMENT(amount)},
 			{"amount_collected", KIND_INT8, 0, PAYMENT(amount_collected)},
@@ -182,21 +186,26 @@ static const Table tables[PAY_TABLES] = {
 			{"order_no", KIND_TEXT, 0, PAYMENT(order_no)},
 			{"payer", KIND_TEXT, NULLABLE, PAYMENT(payer)},
 			{"routes", KIND_ROUTES, 0, PAYMENT(routes)},
+			{"replaced_by", KIND_UUID, NULLABLE, PAYMENT(replaced_by)},
 			{"metadata", KIND_JSONB, NULLABLE, PAYMENT(metadata)}
 		},
-		2, {
+		3, {
 			{UNIQUE | ARBITER, 1, {"pay_no"}},
-			{UNIQUE | ARBITER, 2, {"merchant", "order_no"}}
+			{UNIQUE | ARBITER, 2, {"merchant", "order_no"}},
+			{LOOKUP, 3, {"merchant", "payer", "pay_no"}, 1, {{"payer", IS_NOT_NULL}}}
 		}
 	},
 	[PAY_ATTEMPT_TABLE] = {
 		"pay_attempt", sizeof(PayAttempt), false,
-		14, {
+		17, {
 			{"trade_no", KIND_UUID, 0, ATTEMPT(trade_no)},
 			{"pay_no", KIND_UUID, 0, ATTEMPT(pay_no)},
 			{"amount", KIND_INT8, 0, ATTEMPT(amount)},
 			{"amount_to_capture", KIND_INT8, NULLABLE, ATTEMPT(amount_to_capture)},
 			{"amount_collected", KIND_INT8, NULLABLE, ATTEMPT(amount_collected)},
+			{"amount_extra", KIND_INT8, NULLABLE, ATTEMPT(amount_extra)},
+			{"amount_reserved", KIND_INT8, NULLABLE, ATTEMPT(amount_reserved)},
+			{"amount_refunded", KIND_INT8, NULLABLE, ATTEMPT(amount_refunded)},
 			{"opened_at", KIND_TIME, 0, ATTEMPT(opened_at)},
 			{"handed_out_at", KIND_TIME, 0, ATTEMPT(handed_out_at)},
 			{"credential_expires_at", KIND_TIME, NULLABLE, ATTEMPT(credential_expires_at)},
@@ -213,7 +222,7 @@ static const Table tables[PAY_TABLES] = {
 	},
 	[PAY_EVENT_TABLE] = {
 		"pay_event", sizeof(PayEvent), false,
-		20, {
+		24, {
 			{"pay_no", KIND_UUID, 0, EVENT(pay_no)},
 			{"recorded_at", KIND_TIME, 0, EVENT(recorded_at)},
 			{"occurred_at", KIND_TIME, NULLABLE, EVENT(occurred_at)},
@@ -233,7 +242,11 @@ static const Table tables[PAY_TABLES] = {
 			{"actor", KIND_TEXT, 0, EVENT(actor)},
 			{"session_actor", KIND_TEXT, 0, EVENT(session_actor)},
 			{"reason", KIND_TEXT, NULLABLE, EVENT(reason)},
-			{"payload", KIND_JSONB, NULLABLE, EVENT(payload)}
+			{"payload", KIND_JSONB, NULLABLE, EVENT(payload)},
+			{"refund_reported", KIND_REFUND_STATE, NULLABLE, EVENT(refund_reported)},
+			{"refund_before", KIND_REFUND_STATE, NULLABLE, EVENT(refund_before)},
+			{"refund_after", KIND_REFUND_STATE, NULLABLE, EVENT(refund_after)},
+			{"refund_no", KIND_TEXT, NULLABLE, EVENT(refund_no)}
 		},
 		2, {
 			{UNIQUE, 2, {"pay_no", "seq"}},
@@ -242,7 +255,7 @@ static const Table tables[PAY_TABLES] = {
 	},
 	[PAY_REVIEW_TABLE] = {
 		"pay_review", sizeof(PayReview), true,
-		22, {
+		25, {
 			{"review_id", KIND_INT8, DEFAULTED, REVIEW(review_id)},
 			{"pay_no", KIND_UUID, NULLABLE, REVIEW(pay_no)},
 			{"opened_at", KIND_TIME, 0, REVIEW(opened_at)},
@@ -253,6 +266,9 @@ static const Table tables[PAY_TABLES] = {
 			{"attempt", KIND_INT2, 0, REVIEW(attempt)},
 			{"about_money", KIND_BOOL, 0, REVIEW(about_money)},
 			{"reported", KIND_STATE, NULLABLE, REVIEW(reported)},
+			{"refund_reported", KIND_REFUND_STATE, NULLABLE, REVIEW(refund_reported)},
+			{"refund_no", KIND_TEXT, NULLABLE, REVIEW(refund_no)},
+			{"merchant", KIND_TEXT, NULLABLE, REVIEW(merchant)},
 			{"kind", KIND_TEXT, 0, REVIEW(kind)},
 			{"source", KIND_TEXT, 0, REVIEW(source)},
 			{"message_id", KIND_TEXT, NULLABLE, REVIEW(message_id)},
@@ -269,8 +285,49 @@ static const Table tables[PAY_TABLES] = {
 		3, {
 			{UNIQUE, 1, {"review_id"}},
 			{LOOKUP, 1, {"pay_no"}, 1, {{"resolved_at", IS_NULL}}},
-			{UNIQUE | ARBITER, 3, {"source", "trade_no", "message_id"},
+			{UNIQUE | ARBITER, 4, {"source", "trade_no", "message_id", "merchant"},
 			2, {{"pay_no", IS_NULL}, {"resolved_at", IS_NULL}}}
+		}
+	},
+	[PAY_REFUND_TABLE] = {
+		"pay_refund", sizeof(PayRefund), true,
+		11, {
+			{"pay_no", KIND_UUID, 0, REFUND(pay_no)},
+			{"amount", KIND_INT8, 0, REFUND(amount)},
+			{"requested_at", KIND_TIME, 0, REFUND(requested_at)},
+			{"attempt", KIND_INT2, 0, REFUND(attempt)},
+			{"state", KIND_REFUND_STATE, 0, REFUND(state)},
+			{"adopted", KIND_BOOL, 0, REFUND(adopted)},
+			{"kind", KIND_TEXT, 0, REFUND(kind)},
+			{"merchant", KIND_TEXT, 0, REFUND(merchant)},
+			{"refund_no", KIND_TEXT, 0, REFUND(refund_no)},
+			{"reason", KIND_TEXT, NULLABLE, REFUND(reason)},
+			{"channel_txn", KIND_TEXT, NULLABLE, REFUND(channel_txn)}
+		},
+		1, {
+			{UNIQUE | ARBITER, 2, {"merchant", "refund_no"}}
+		}
+	},
+	[PAY_DISPUTE_TABLE] = {
+		"pay_dispute", sizeof(PayDispute), true,
+		13, {
+			{"dispute_id", KIND_INT8, DEFAULTED, DISPUTE(dispute_id)},
+			{"pay_no", KIND_UUID, 0, DISPUTE(pay_no)},
+			{"other_pay_no", KIND_UUID, 0, DISPUTE(other_pay_no)},
+			{"opened_at", KIND_TIME, 0, DISPUTE(opened_at)},
+			{"resolved_at", KIND_TIME, NULLABLE, DISPUTE(resolved_at)},
+			{"reason", KIND_TEXT, 0, DISPUTE(reason)},
+			{"opened_by", KIND_TEXT, 0, DISPUTE(opened_by)},
+			{"opened_session", KIND_TEXT, 0, DISPUTE(opened_session)},
+			{"verdict", KIND_TEXT, NULLABLE, DISPUTE(verdict)},
+			{"verdict_reason", KIND_TEXT, NULLABLE, DISPUTE(verdict_reason)},
+			{"resolved_by", KIND_TEXT, NULLABLE, DISPUTE(resolved_by)},
+			{"resolved_session", KIND_TEXT, NULLABLE, DISPUTE(resolved_session)},
+			{"refund_no", KIND_TEXT, NULLABLE, DISPUTE(refund_no)}
+		},
+		2, {
+			{UNIQUE, 1, {"dispute_id"}},
+			{UNIQUE | ARBITER, 2, {"pay_no", "other_pay_no"}, 1, {{"resolved_at", IS_NULL}}}
 		}
 	}
 };
@@ -280,11 +337,16 @@ static const Table tables[PAY_TABLES] = {
 #define CHANNEL_BY_NAME		1
 #define PAYMENT_BY_NUMBER	0
 #define PAYMENT_BY_ORDER	1
+#define PAYMENT_BY_PAYER	2
 #define ATTEMPT_BY_NUMBER	0
 #define EVENT_BY_SEQ		0
 #define EVENT_BY_MESSAGE	1
 #define REVIEW_BY_ID		0
 #define REVIEW_BY_PAYMENT	1
+#define REVIEW_UNMATCHED	2
+#define REFUND_BY_NUMBER	0
+#define DISPUTE_BY_ID		0
+#define DISPUTE_BY_PAYMENTS	1
 
 /* ---- where they are: remembered by the backend ---- */
 
@@ -373,6 +435,7 @@ FieldIsNone(const void *row, const Column *column)
 			return *(const int64 *) field == 0;
 		case KIND_STATE:
 		case KIND_DECISION:
+		case KIND_REFUND_STATE:
 			return *(const uint8 *) field == 0;
 		case KIND_UUID:
 			return PayNumberIsNone(*(const PayNumber *) field);
@@ -439,6 +502,7 @@ FieldGetDatum(const void *row, const Column *column)
 			return BoolGetDatum(*(const bool *) field);
 		case KIND_STATE:
 		case KIND_DECISION:
+		case KIND_REFUND_STATE:
 			return CharGetDatum((char) *(const uint8 *) field);
 		case KIND_TIME:
 			return TimestampTzGetDatum(*(const TimestampTz *) field);
@@ -482,6 +546,7 @@ SetField(void *row, const Column *column, Datum datum, bool isnull)
 			break;
 		case KIND_STATE:
 		case KIND_DECISION:
+		case KIND_REFUND_STATE:
 			*(uint8 *) field = (uint8) DatumGetChar(datum);
 			break;
 		case KIND_TIME:
@@ -893,6 +958,14 @@ RenewSnapshot(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
 
+/* What was written is seen by what the call reads from here on. */
+static void
+SeeOwnWrites(void)
+{
+	CommandCounterIncrement();
+	UpdateActiveSnapshotCommandId();
+}
+
 static void
 ThrowSerializationFailure(const char *what)
 {
@@ -934,9 +1007,14 @@ LoadSlot(PayTableId id, OpenTable *open, TupleTableSlot *slot, void *row)
 	LoadTuple(&tables[id], &open->map, tuple, RelationGetDescr(open->rel), row);
 }
 
-/* Start a scan for equality with the first n key columns of an index. */
+/*
+ * Start a scan for equality with the first n key columns of an index (a text
+ * may be NULL: then for NULL) and,
+ * unless it is NULL, for the next column, a uuid, not below at_least.
+ */
 static IndexScanDesc
-BeginScan(PayStore *store, PayTableId id, int index, const Datum *keys, int n)
+BeginScan(PayStore *store, PayTableId id, int index, const Datum *keys, int n,
+		  const PayNumber *at_least)
 {
 	OpenTable  *open = Open(store, id);
 	const Table *table = &tables[id];
@@ -949,8 +1027,18 @@ BeginScan(PayStore *store, PayTableId id, int index, const Datum *keys, int n)
 	{
 		int			c = ColumnNamed(table, table->index[index].column[i]);
 
-		ScanKeyEntryInitialize(&scan_keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
-							   rel->rd_indcollation[i], kinds[table->column[c].kind].equals, keys[i]);
+		if (table->column[c].kind == KIND_TEXT && DatumGetPointer(keys[i]) == NULL)
+			ScanKeyEntryInitialize(&scan_keys[i], SK_ISNULL | SK_SEARCHNULL, i + 1, InvalidStrategy,
+								   InvalidOid, InvalidOid, InvalidOid, (Datum) 0);
+		else
+			ScanKeyEntryInitialize(&scan_keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
+								   rel->rd_indcollation[i], kinds[table->column[c].kind].equals, keys[i]);
+	}
+	if (at_least != NULL)
+	{
+		ScanKeyEntryInitialize(&scan_keys[n], 0, n + 1, BTGreaterEqualStrategyNumber, InvalidOid,
+							   InvalidOid, F_UUID_GE, UUIDPGetDatum(at_least));
+		n++;
 	}
 	scan = PayCompatIndexBeginScan(open->rel, rel, GetActiveSnapshot(), n);
 	index_rescan(scan, scan_keys, n, NULL, 0);
@@ -970,7 +1058,7 @@ static bool
 FindOne(PayStore *store, PayTableId id, int index, const Datum *keys, void *row)
 {
 	OpenTable  *open = Open(store, id);
-	IndexScanDesc scan = BeginScan(store, id, index, keys, tables[id].index[index].n);
+	IndexScanDesc scan = BeginScan(store, id, index, keys, tables[id].index[index].n, NULL);
 	bool		found = index_getnext_slot(scan, ForwardScanDirection, open->read_slot);
 
 	if (found)
@@ -981,10 +1069,10 @@ FindOne(PayStore *store, PayTableId id, int index, const Datum *keys, void *row)
 }
 
 static List *
-FindAll(PayStore *store, PayTableId id, int index, Datum first_key)
+FindAll(PayStore *store, PayTableId id, int index, const Datum *keys, int n)
 {
 	OpenTable  *open = Open(store, id);
-	IndexScanDesc scan = BeginScan(store, id, index, &first_key, 1);
+	IndexScanDesc scan = BeginScan(store, id, index, keys, n, NULL);
 	List	   *rows = NIL;
 
 	while (index_getnext_slot(scan, ForwardScanDirection, open->read_slot))
@@ -1019,7 +1107,9 @@ PayFindRoute(PayStore *store, int route, PayChannel *row)
 bool
 PayChannelExists(PayStore *store, text *channel)
 {
-	return FindAll(store, PAY_CHANNEL_TABLE, CHANNEL_BY_NAME, PointerGetDatum(channel)) != NIL;
+	Datum		key = PointerGetDatum(channel);
+
+	return FindAll(store, PAY_CHANNEL_TABLE, CHANNEL_BY_NAME, &key, 1) != NIL;
 }
 
 bool
@@ -1062,17 +1152,77 @@ PayFindReview(PayStore *store, int64 review_id, PayReview *row)
 	return FindOne(store, PAY_REVIEW_TABLE, REVIEW_BY_ID, &key, row);
 }
 
+bool
+PayFindUnmatched(PayStore *store, text *source, text *trade_no, text *message_id, text *merchant,
+				 PayReview *row)
+{
+	Datum		keys[] = {PointerGetDatum(source), PointerGetDatum(trade_no),
+		PointerGetDatum(message_id), PointerGetDatum(merchant)
+	};
+
+	return FindOne(store, PAY_REVIEW_TABLE, REVIEW_UNMATCHED, keys, row);
+}
+
+bool
+PayFindRefund(PayStore *store, text *merchant, text *refund_no, PayRefund *row)
+{
+	Datum		keys[] = {PointerGetDatum(merchant), PointerGetDatum(refund_no)};
+
+	return FindOne(store, PAY_REFUND_TABLE, REFUND_BY_NUMBER, keys, row);
+}
+
+bool
+PayFindDispute(PayStore *store, int64 dispute_id, PayDispute *row)
+{
+	Datum		key = Int64GetDatum(dispute_id);
+
+	return FindOne(store, PAY_DISPUTE_TABLE, DISPUTE_BY_ID, &key, row);
+}
+
+bool
+PayFindOpenDispute(PayStore *store, PayNumber pay_no, PayNumber other_pay_no, PayDispute *row)
+{
+	Datum		keys[] = {UUIDPGetDatum(&pay_no), UUIDPGetDatum(&other_pay_no)};
+
+	return FindOne(store, PAY_DISPUTE_TABLE, DISPUTE_BY_PAYMENTS, keys, row);
+}
+
 List *
 PayListEvents(PayStore *store, PayNumber pay_no)
 {
-	return FindAll(store, PAY_EVENT_TABLE, EVENT_BY_SEQ, UUIDPGetDatum(&pay_no));
+	Datum		key = UUIDPGetDatum(&pay_no);
+
+	return FindAll(store, PAY_EVENT_TABLE, EVENT_BY_SEQ, &key, 1);
 }
 
 List *
 PayListOpenReviews(PayStore *store, PayNumber pay_no)
 {
+	Datum		key = UUIDPGetDatum(&pay_no);
+
 	/* the index has the open ones only */
-	return FindAll(store, PAY_REVIEW_TABLE, REVIEW_BY_PAYMENT, UUIDPGetDatum(&pay_no));
+	return FindAll(store, PAY_REVIEW_TABLE, REVIEW_BY_PAYMENT, &key, 1);
+}
+
+List *
+PayListPaymentsOfPayer(PayStore *store, text *merchant, text *payer, PayNumber from, int at_most)
+{
+	Datum		keys[] = {PointerGetDatum(merchant), PointerGetDatum(payer)};
+	OpenTable  *open = Open(store, PAY_PAYMENT_TABLE);
+	IndexScanDesc scan = BeginScan(store, PAY_PAYMENT_TABLE, PAYMENT_BY_PAYER, keys, 2, &from);
+	List	   *rows = NIL;
+
+	while (list_length(rows) < at_most &&
+		   index_getnext_slot(scan, BackwardScanDirection, open->read_slot))
+	{
+		PayPayment *row = palloc(sizeof(PayPayment));
+
+		LoadSlot(PAY_PAYMENT_TABLE, open, open->read_slot, row);
+		rows = lappend(rows, row);
+	}
+	ExecClearTuple(open->read_slot);
+	EndScan(scan);
+	return rows;
 }
 
 /* ---- locking ---- */
@@ -1139,6 +1289,18 @@ bool
 PayLockReview(PayStore *store, PayReview *row)
 {
 	return LockRow(store, PAY_REVIEW_TABLE, row);
+}
+
+bool
+PayLockRefund(PayStore *store, PayRefund *row)
+{
+	return LockRow(store, PAY_REFUND_TABLE, row);
+}
+
+bool
+PayLockDispute(PayStore *store, PayDispute *row)
+{
+	return LockRow(store, PAY_DISPUTE_TABLE, row);
 }
 
 /* ---- writing ---- */
@@ -1213,6 +1375,7 @@ IsOfOneStatement(Node *node, void *context)
 		case T_CaseExpr:
 		case T_CaseWhen:
 		case T_CaseTestExpr:
+		case T_CoalesceExpr:
 		case T_RelabelType:
 		case T_CoerceViaIO:
 			return expression_tree_walker(node, IsOfOneStatement, context);
@@ -1271,6 +1434,8 @@ OpenForWriting(PayStore *store, PayTableId id)
 
 	if (estate == NULL)
 	{
+		/* a command that updates the same row as we do must notice (27000), so we are not part of it */
+		SeeOwnWrites();
 		estate = store->estate = CreateExecutorState();
 		AfterTriggerBeginQuery();
 	}
@@ -1400,7 +1565,7 @@ FinishWrite(PayTableId id, OpenTable *open, void *row, bool before_triggers)
 			!((column->options & DEFAULTED) && FieldIsNone(intended, column)))
 			ThrowTriggerInterfered(id, psprintf("changed column \"%s\"", column->name));
 	}
-	CommandCounterIncrement();
+	SeeOwnWrites();
 }
 
 static void
@@ -1555,6 +1720,18 @@ PayInsertReview(PayStore *store, PayReview *row)
 	return InsertOrFind(store, PAY_REVIEW_TABLE, row);
 }
 
+bool
+PayInsertRefund(PayStore *store, PayRefund *row)
+{
+	return InsertOrFind(store, PAY_REFUND_TABLE, row);
+}
+
+bool
+PayInsertDispute(PayStore *store, PayDispute *row)
+{
+	return InsertOrFind(store, PAY_DISPUTE_TABLE, row);
+}
+
 void
 PayInsertAttempt(PayStore *store, PayAttempt *row)
 {
@@ -1583,6 +1760,18 @@ void
 PayUpdateReview(PayStore *store, PayReview *row)
 {
 	Update(store, PAY_REVIEW_TABLE, row);
+}
+
+void
+PayUpdateRefund(PayStore *store, PayRefund *row)
+{
+	Update(store, PAY_REFUND_TABLE, row);
+}
+
+void
+PayUpdateDispute(PayStore *store, PayDispute *row)
+{
+	Update(store, PAY_DISPUTE_TABLE, row);
 }
 
 /* ---- for the guards ---- */

@@ -7,8 +7,8 @@
  * What it promises:
  *
  * - One snapshot per call, newer than the calling statement's, so that a call
- *   sees what the same statement's earlier calls wrote.  PayLockPayment()
- *   renews it in READ COMMITTED.
+ *   sees what the same statement's earlier calls and it itself wrote.
+ *   PayLockPayment() renews it in READ COMMITTED.
  * - Reads take no row lock and write nothing; under SERIALIZABLE they leave
  *   SIREAD locks as any index scan does.
  * - A write does what the executor would do for an INSERT or UPDATE naming
@@ -25,8 +25,9 @@
  *   invalidation, and "not installed" is never remembered.
  * - All memory of a call is in one context that PayStoreClose() deletes.
  *
- * Locks: a writer locks the payment's row, then the attempt's, in that order
- * (FOR NO KEY UPDATE), and decides on the locked versions.  In REPEATABLE READ
+ * Locks: a writer locks the payment's row, then its attempts', then a refund's,
+ * in that order (FOR NO KEY UPDATE), and decides on the locked versions; of two
+ * payments, the lower pay_no first.  In REPEATABLE READ
  * and SERIALIZABLE a row that changed after the snapshot is a serialization
  * failure (40001).  New rows that others may insert at the same instant go in
  * by speculative insertion.
@@ -105,6 +106,7 @@ typedef struct PayPayment
 	text	   *order_no;
 	text	   *payer;
 	PayRoutes	routes;
+	PayNumber	replaced_by;
 	struct varlena *metadata;	/* jsonb */
 } PayPayment;
 
@@ -116,6 +118,9 @@ typedef struct PayAttempt
 	int64		amount;
 	int64		amount_to_capture;
 	int64		amount_collected;
+	int64		amount_extra;	/* beyond it, by a second transaction */
+	int64		amount_reserved;	/* for refunds that are under way */
+	int64		amount_refunded;
 	TimestampTz opened_at;
 	TimestampTz handed_out_at;
 	TimestampTz credential_expires_at;
@@ -150,6 +155,10 @@ typedef struct PayEvent
 	text	   *session_actor;
 	text	   *reason;
 	struct varlena *payload;	/* jsonb */
+	uint8		refund_reported;	/* PayRefundState, as the next two */
+	uint8		refund_before;
+	uint8		refund_after;
+	text	   *refund_no;
 } PayEvent;
 
 typedef struct PayReview
@@ -165,6 +174,9 @@ typedef struct PayReview
 	int16		attempt;
 	bool		about_money;
 	uint8		reported;		/* PayState */
+	uint8		refund_reported;	/* PayRefundState */
+	text	   *refund_no;
+	text	   *merchant;		/* of a refund that is none of ours */
 	text	   *kind;
 	text	   *source;
 	text	   *message_id;
@@ -178,6 +190,40 @@ typedef struct PayReview
 	text	   *resolved_by;
 	text	   *resolved_session;
 } PayReview;
+
+typedef struct PayRefund
+{
+	PayRowHead	head;
+	PayNumber	pay_no;
+	int64		amount;
+	TimestampTz requested_at;
+	int16		attempt;
+	uint8		state;			/* PayRefundState */
+	bool		adopted;		/* the channel's own, not asked for here */
+	text	   *kind;
+	text	   *merchant;
+	text	   *refund_no;
+	text	   *reason;
+	text	   *channel_txn;
+} PayRefund;
+
+typedef struct PayDispute
+{
+	PayRowHead	head;
+	int64		dispute_id;
+	PayNumber	pay_no;
+	PayNumber	other_pay_no;
+	TimestampTz opened_at;
+	TimestampTz resolved_at;
+	text	   *reason;
+	text	   *opened_by;
+	text	   *opened_session;
+	text	   *verdict;
+	text	   *verdict_reason;
+	text	   *resolved_by;
+	text	   *resolved_session;
+	text	   *refund_no;
+} PayDispute;
 
 /*
  * Open the store for the SQL function being called, whose schema is where the
@@ -205,12 +251,26 @@ extern bool PayFindMessage(PayStore *store, PayNumber pay_no, text *source, text
 						   PayEvent *row);
 extern bool PayFindReview(PayStore *store, int64 review_id, PayReview *row);
 
+/* An open review of a report that fitted nothing; message_id and merchant may be NULL. */
+extern bool PayFindUnmatched(PayStore *store, text *source, text *trade_no, text *message_id,
+							 text *merchant, PayReview *row);
+extern bool PayFindRefund(PayStore *store, text *merchant, text *refund_no, PayRefund *row);
+extern bool PayFindDispute(PayStore *store, int64 dispute_id, PayDispute *row);
+
+/* The dispute about these two payments, in this order, that is not resolved yet. */
+extern bool PayFindOpenDispute(PayStore *store, PayNumber pay_no, PayNumber other_pay_no,
+							   PayDispute *row);
+
 /* Does any route of this channel exist? */
 extern bool PayChannelExists(PayStore *store, text *channel);
 
 /* All events of a payment, oldest first; all its open reviews. Lists of pointers to rows. */
 extern List *PayListEvents(PayStore *store, PayNumber pay_no);
 extern List *PayListOpenReviews(PayStore *store, PayNumber pay_no);
+
+/* The latest payments of a payer, at most this many, whose numbers are not below this one. */
+extern List *PayListPaymentsOfPayer(PayStore *store, text *merchant, text *payer, PayNumber from,
+									int at_most);
 
 /*
  * Lock a row that was found and load its locked version; false if it is gone.
@@ -219,6 +279,8 @@ extern List *PayListOpenReviews(PayStore *store, PayNumber pay_no);
 extern bool PayLockPayment(PayStore *store, PayPayment *row);
 extern bool PayLockAttempt(PayStore *store, PayAttempt *row);
 extern bool PayLockReview(PayStore *store, PayReview *row);
+extern bool PayLockRefund(PayStore *store, PayRefund *row);
+extern bool PayLockDispute(PayStore *store, PayDispute *row);
 
 /*
  * Insert a row that others may insert at the same instant.  False, and
@@ -227,6 +289,8 @@ extern bool PayLockReview(PayStore *store, PayReview *row);
  */
 extern bool PayInsertPayment(PayStore *store, PayPayment *row);
 extern bool PayInsertReview(PayStore *store, PayReview *row);
+extern bool PayInsertRefund(PayStore *store, PayRefund *row);
+extern bool PayInsertDispute(PayStore *store, PayDispute *row);
 
 /* Insert a row whose keys the payment's lock keeps free. */
 extern void PayInsertAttempt(PayStore *store, PayAttempt *row);
@@ -236,6 +300,8 @@ extern void PayInsertEvent(PayStore *store, PayEvent *row);
 extern void PayUpdatePayment(PayStore *store, PayPayment *row);
 extern void PayUpdateAttempt(PayStore *store, PayAttempt *row);
 extern void PayUpdateReview(PayStore *store, PayReview *row);
+extern void PayUpdateRefund(PayStore *store, PayRefund *row);
+extern void PayUpdateDispute(PayStore *store, PayDispute *row);
 
 /* ---- for the guards: our tables as a trigger sees them ---- */
 
@@ -246,6 +312,8 @@ typedef enum PayTableId
 	PAY_ATTEMPT_TABLE,
 	PAY_EVENT_TABLE,
 	PAY_REVIEW_TABLE,
+	PAY_REFUND_TABLE,
+	PAY_DISPUTE_TABLE,
 	PAY_TABLES
 } PayTableId;
 

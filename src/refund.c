@@ -1,0 +1,952 @@
+/*
+ * refund.c
+ *
+ * Money that goes back.
+ *
+ * As with reports: what was handled before is found without a lock and
+ * answered.  Anything else locks the payment and its attempts, then the
+ * refund, looks once more, decides, and writes the event.
+ *
+ * Refunds of kind extra give back what pay_attempt.amount_extra says, one to
+ * one; they take no part in the attempt's sums.
+ */
+#include "refund.h"
+
+#include "answer.h"
+#include "compat.h"
+#include "errors.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "review.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* A channel's report about a refund. */
+typedef struct RefundReport
+{
+	PayNews		news;
+	text	   *channel;
+	text	   *kind;
+	text	   *trade_no;		/* as it was given, or NULL */
+	PayNumber	number;			/* none if it is no number of ours */
+	bool		conflict;		/* its message id is known with other content */
+} RefundReport;
+
+/* ---- the sums ---- */
+
+/* Does a refund in this state keep its amount from others? */
+static bool
+TakesMoney(PayRefundState state)
+{
+	return PayRefundReserves(state) || state == PAY_REFUND_SUCCEEDED;
+}
+
+static bool
+IsExtra(const PayRefund *refund)
+{
+	return PayTextIs(refund->kind, "extra");
+}
+
+/* Surplus is given back, never kept: its refund ends by success alone. */
+static bool
+KeepsSurplus(const PayRefund *refund, PayRefundState to)
+{
+	return to == PAY_REFUND_CANCELLED && (PayTextIs(refund->kind, "surplus") || IsExtra(refund));
+}
+
+static void
+RefuseToKeepSurplus(const PayRefund *refund, PayRefundState to)
+{
+	if (KeepsSurplus(refund, to))
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("refund \"%s\" cannot be cancelled", text_to_cstring(refund->refund_no)),
+				 errdetail("It gives back money that the order does not need; that is never kept."),
+				 errhint("If the money went back in another way, step it to succeeded and say how.")));
+}
+
+/* Is there still money for this step? */
+static bool
+FitsStep(const PayAttempt *attempt, const PayRefund *refund, PayRefundState from, PayRefundState to)
+{
+	return TakesMoney(from) || !TakesMoney(to) || IsExtra(refund) ||
+		refund->amount <= PayRefundable(attempt);
+}
+
+/* Let the sums follow a refund's step. */
+static void
+MoveSums(PayRecord *record, PayAttempt *attempt, const PayRefund *refund,
+		 PayRefundState from, PayRefundState to)
+{
+	Assert(from != PAY_REFUND_SUCCEEDED);
+	if (IsExtra(refund))
+		return;
+	if (PayRefundReserves(from))
+		attempt->amount_reserved -= refund->amount;
+	if (PayRefundReserves(to))
+		attempt->amount_reserved += refund->amount;
+	if (to == PAY_REFUND_SUCCEEDED)
+	{
+		attempt->amount_refunded += refund->amount;
+		if (attempt == PayRecordWinner(record))
+			record->payment.amount_refunded += refund->amount;
+	}
+}
+
+static PayNews
+RefundNews(const char *source, const PayRecord *record, const PayRefund *refund,
+		   PayRefundState before, text *reason)
+{
+	PayNews		news;
+
+	memset(&news, 0, sizeof(news));
+	news.source = cstring_to_text(source);
+	news.amount = refund->amount;
+	news.currency = record->payment.currency;
+	news.occurred_at = PAY_NO_TIME;
+	news.reason = reason;
+	news.refund_no = refund->refund_no;
+	news.refund_before = before;
+	news.refund_after = (PayRefundState) refund->state;
+	return news;
+}
+
+/* Write the event of a refund, and the sums that changed with it. */
+static void
+SaveRefund(PayStore *store, PayRecord *record, PayAttempt *attempt, const PayNews *news,
+		   PayDecision decision)
+{
+	PaySaveRecord(store, record, attempt, (PayState) record->payment.state,
+				  attempt != NULL ? (PayState) attempt->state : PAY_NO_STATE, news, decision);
+}
+
+/* The attempt of a refund that is there. */
+static PayAttempt *
+AttemptOf(const PayRecord *record, const PayRefund *refund)
+{
+	if (refund->attempt > record->payment.routes.n)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("refund \"%s\" has no attempt", text_to_cstring(refund->refund_no)),
+				 errdetail("It is of attempt %d; the payment has had %d.", refund->attempt,
+						   record->payment.routes.n)));
+	return record->attempt[refund->attempt - 1];
+}
+
+static void
+FindRecordOf(PayStore *store, const PayRefund *refund, PayRecord *record, bool lock)
+{
+	if (!PayFindRecord(store, refund->pay_no, record) || (lock && !PayLockRecord(store, record)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("refund \"%s\" has no payment", text_to_cstring(refund->refund_no)),
+				 errdetail("The row of its payment is missing.")));
+}
+
+/* ---- refunds that we open ---- */
+
+static PayRefund
+NewRefund(const PayRecord *record, const PayAttempt *attempt, const char *kind, text *refund_no,
+		  int64 amount, text *reason)
+{
+	PayRefund	refund;
+
+	memset(&refund, 0, sizeof(refund));
+	refund.pay_no = record->payment.pay_no;
+	refund.amount = amount;
+	refund.requested_at = GetCurrentTimestamp();
+	refund.attempt = attempt->attempt;
+	refund.state = PAY_REFUND_REQUESTED;
+	refund.kind = cstring_to_text(kind);
+	refund.merchant = record->payment.merchant;
+	refund.refund_no = refund_no;
+	refund.reason = reason;
+	return refund;
+}
+
+/* Insert a refund that fits, with its event; false, and nothing written, if its number is taken. */
+static bool
+OpenRefund(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *refund)
+{
+	PayNews		news;
+
+	if (!PayInsertRefund(store, refund))
+		return false;
+	MoveSums(record, attempt, refund, PAY_NO_REFUND_STATE, (PayRefundState) refund->state);
+	news = RefundNews("refund", record, refund, PAY_NO_REFUND_STATE, refund->reason);
+	SaveRefund(store, record, attempt, &news, PAY_PROCEED);
+	return true;
+}
+
+/*
+ * Numbers of the refunds that we open ourselves: one of our numbers, a letter,
+ * and what tells them apart.  Nobody else may give such a number, so they are
+ * always free.
+ */
+#define SURPLUS_LETTER	's'
+#define EXTRA_LETTER	'x'
+#define DISPUTE_LETTER	'd'
+
+static text *
+OwnRefundNo(PayNumber number, char letter, const char *tail)
+{
+	return cstring_to_text(psprintf("%s%c%s", text_to_cstring(PayNumberText(number)), letter, tail));
+}
+
+/* Is it of the form of these? */
+static bool
+IsOwnRefundNo(const text *refund_no)
+{
+	const char *data = VARDATA_ANY(refund_no);
+	int			length = VARSIZE_ANY_EXHDR(refund_no);
+	int			digits = length > 8 && data[8] == '-' ? 36 : 32;	/* with or without dashes */
+	PayNumber	ignored;
+
+	return length > digits &&
+		(data[digits] == SURPLUS_LETTER || data[digits] == EXTRA_LETTER || data[digits] == DISPUTE_LETTER) &&
+		PayParseNumber(cstring_to_text_with_len(data, digits), &ignored);
+}
+
+/* Only rows that were written by hand can have taken a number of ours. */
+static void
+ThrowNumberTaken(const text *refund_no)
+{
+	ereport(ERROR,
+			(errcode(PAY_ERR_CONFLICT),
+			 errmsg("refund \"%s\" is there already", text_to_cstring(refund_no)),
+			 errdetail("Numbers of this form are for refunds that pay_idem opens itself.")));
+}
+
+text *
+PaySurplusRefundNo(const PayAttempt *attempt)
+{
+	return OwnRefundNo(attempt->trade_no, SURPLUS_LETTER, "");
+}
+
+void
+PayOpenSurplus(PayStore *store, PayRecord *record, PayAttempt *attempt, const char *reason)
+{
+	PayRefund	refund = NewRefund(record, attempt, "surplus", PaySurplusRefundNo(attempt),
+								   attempt->amount_collected, cstring_to_text(reason));
+
+	if (!OpenRefund(store, record, attempt, &refund))
+		ThrowNumberTaken(refund.refund_no);
+}
+
+/* One per transaction, which may be long or have letters that no channel takes: so by its digest. */
+static text *
+ExtraRefundNo(const PayAttempt *attempt, const text *channel_txn)
+{
+	uint64		digest = PayDigest(PayNumberText(attempt->trade_no), channel_txn);
+
+	return OwnRefundNo(attempt->trade_no, EXTRA_LETTER,
+					   psprintf("%08x%08x", (uint32) (digest >> 32), (uint32) digest));
+}
+
+text *
+PayOpenExtra(PayStore *store, PayRecord *record, PayAttempt *attempt, int64 amount,
+			 const text *channel_txn, text *reason)
+{
+	PayRefund	refund = NewRefund(record, attempt, "extra", ExtraRefundNo(attempt, channel_txn),
+								   amount, reason);
+
+	attempt->amount_extra += amount;
+	return OpenRefund(store, record, attempt, &refund) ? refund.refund_no : NULL;
+}
+
+bool
+PayIsCounted(PayStore *store, const PayRecord *record, const PayAttempt *attempt, const text *channel_txn)
+{
+	PayRefund	ignored;
+
+	return PayTextsEqual(attempt->channel_txn, channel_txn) ||
+		PayFindRefund(store, record->payment.merchant, ExtraRefundNo(attempt, channel_txn), &ignored);
+}
+
+text *
+PayOpenDisputed(PayStore *store, PayRecord *record, PayAttempt *attempt, int64 dispute_id, text *reason)
+{
+	text	   *refund_no = OwnRefundNo(record->payment.pay_no, DISPUTE_LETTER,
+										psprintf("%lld", (long long) dispute_id));
+	PayRefund	refund = NewRefund(record, attempt, "refund", refund_no, PayRefundable(attempt), reason);
+
+	if (!OpenRefund(store, record, attempt, &refund))
+		ThrowNumberTaken(refund_no);
+	return refund_no;
+}
+
+/* ---- the caller's own ---- */
+
+static Datum
+Reply(PayStore *store, const PayRecord *record, const PayAttempt *attempt, const PayRefund *refund,
+	  PayDecision decision, const char *detail)
+{
+	PayRefundAnswer answer;
+
+	memset(&answer, 0, sizeof(answer));
+	answer.decision = decision;
+	answer.record = record;
+	answer.attempt = attempt;
+	answer.refund = refund;
+	answer.detail = detail;
+	return PayReplyRefund(store, &answer);
+}
+
+/* The attempt that a refund request means, the payment's number meaning the winner. */
+static PayAttempt *
+MeantAttempt(const PayRecord *record, PayNumber number)
+{
+	return PayNumberAttempt(number) > 0 ? PayRecordAttempt(record, number) : PayRecordWinner(record);
+}
+
+/* The same refund_no must come with the same content. */
+static void
+CheckSameContent(const PayRecord *record, PayNumber number, const PayRefund *refund, int64 amount)
+{
+	const PayAttempt *meant = MeantAttempt(record, number);
+
+	if (PayNumbersEqual(refund->pay_no, record->payment.pay_no) && !refund->adopted &&
+		meant != NULL && meant->attempt == refund->attempt && refund->amount == amount)
+		return;
+	if (refund->adopted)
+		ereport(ERROR,
+				(errcode(PAY_ERR_CONFLICT),
+				 errmsg("refund \"%s\" was not asked for here", text_to_cstring(refund->refund_no)),
+				 errdetail("The channel started it, a %s of %lld.", text_to_cstring(refund->kind),
+						   (long long) refund->amount),
+				 errhint("Another refund needs a refund_no of its own.")));
+	ereport(ERROR,
+			(errcode(PAY_ERR_CONFLICT),
+			 errmsg("refund \"%s\" has other content", text_to_cstring(refund->refund_no)),
+			 !PayNumbersEqual(refund->pay_no, record->payment.pay_no) ?
+			 errdetail("It belongs to another payment of this merchant.") :
+			 meant == NULL ?
+			 errdetail("It is of attempt %d, and no attempt has won the payment.", refund->attempt) :
+			 errdetail("It gives back %lld of attempt %d, not %lld of attempt %d.",
+					   (long long) refund->amount, refund->attempt, (long long) amount, meant->attempt),
+			 errhint("Another refund needs a refund_no of its own.")));
+}
+
+static void
+ThrowNothingLeft(const PayAttempt *attempt, const text *refund_no, int64 amount, const text *currency)
+{
+	ereport(ERROR,
+			(errcode(PAY_ERR_NOT_ALLOWED),
+			 errmsg("refund \"%s\" of %lld %s is more than is refundable: %lld",
+					text_to_cstring(refund_no), (long long) amount, text_to_cstring(currency),
+					(long long) PayRefundable(attempt)),
+			 errdetail("Attempt %d collected %lld; %lld are reserved by refunds under way, %lld went back.",
+					   attempt->attempt, (long long) attempt->amount_collected,
+					   (long long) attempt->amount_reserved, (long long) attempt->amount_refunded)));
+}
+
+/* The attempt must have collected something. */
+static PayAttempt *
+PaidAttempt(const PayRecord *record, PayNumber number)
+{
+	PayAttempt *attempt = MeantAttempt(record, number);
+
+	if (attempt == NULL)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("order \"%s\" has nothing to refund", text_to_cstring(record->payment.order_no)),
+				 errdetail("The payment is %s, no attempt has won it.",
+						   PayStateLabel((PayState) record->payment.state)),
+				 errhint("Money of an attempt that did not win is refunded by that attempt's trade_no.")));
+	if (attempt->state != PAY_PAID)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("attempt %d of order \"%s\" has nothing to refund", attempt->attempt,
+						text_to_cstring(record->payment.order_no)),
+				 errdetail("It is %s; only a paid attempt has collected money.",
+						   PayStateLabel((PayState) attempt->state)),
+				 attempt->state == PAY_AUTHORIZED ?
+				 errhint("Void the authorization: step to closing.") : 0));
+	return attempt;
+}
+
+/* A refund that became abnormal waits for a person. */
+static void
+ReviewAbnormal(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
+			   const PayRefund *refund, const PayNews *news)
+{
+	if (refund->state == PAY_REFUND_ABNORMAL)
+		PayOpenReview(store, "abnormal", record, attempt, news, PayNumberText(attempt->trade_no),
+					  "the channel cannot carry out this refund by itself: settle it, then step it on");
+}
+
+/* Step a locked refund, with its sums and its event; what does not fit was refused before. */
+static void
+StepRefund(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *refund,
+		   PayRefundState to, PayNews *news, PayDecision decision)
+{
+	PayRefundState from = (PayRefundState) refund->state;
+
+	news->refund_before = from;
+	news->refund_after = to;
+	if (news->channel_txn != NULL && (from != to || refund->channel_txn == NULL))
+		refund->channel_txn = news->channel_txn;
+	if (from != to)
+	{
+		MoveSums(record, attempt, refund, from, to);
+		refund->state = to;
+	}
+	PayUpdateRefund(store, refund);
+	SaveRefund(store, record, attempt, news, decision);
+	if (from != to)
+		ReviewAbnormal(store, record, attempt, refund, news);
+}
+
+/* Would this report, if it were right, mean that money moved otherwise than we know? */
+static bool
+ContradictsEnd(PayRefundState state, PayRefundState reported)
+{
+	if (state == PAY_REFUND_SUCCEEDED)
+		return reported == PAY_REFUND_FAILED || reported == PAY_REFUND_CANCELLED ||
+			reported == PAY_REFUND_ABNORMAL;
+	return state == PAY_REFUND_CANCELLED && reported == PAY_REFUND_SUCCEEDED;
+}
+
+/* What does a report do to a refund that we know? */
+static PayDecision
+DecideKnown(const PayAttempt *attempt, const PayRefund *refund, const PayNews *news, const char **detail)
+{
+	PayRefundState state = (PayRefundState) refund->state;
+	PayRefundState reported = news->refund_reported;
+
+	if (state == reported && state == PAY_REFUND_SUCCEEDED && news->channel_txn != NULL &&
+		refund->channel_txn != NULL && !PayTextsEqual(news->channel_txn, refund->channel_txn))
+	{
+		*detail = psprintf("it succeeded by transaction \"%s\", not \"%s\"",
+						   text_to_cstring(refund->channel_txn), text_to_cstring(news->channel_txn));
+		return PAY_MISMATCH;
+	}
+	if (state == reported)
+		return PAY_UNCHANGED;
+	*detail = psprintf("the refund is in state %s already", PayRefundStateLabel(state));
+	if (ContradictsEnd(state, reported))
+		return PAY_MISMATCH;
+	/* what is only asked for is our own step, whoever repeats it */
+	if (reported == PAY_REFUND_REQUESTED || !PayRefundCan(state, reported))
+		return PAY_STALE;
+	*detail = "it gives back money that the order does not need; that is never kept";
+	if (KeepsSurplus(refund, reported))
+		return PAY_MISMATCH;
+	*detail = NULL;
+	if (FitsStep(attempt, refund, state, reported))
+		return PAY_APPLIED;
+	*detail = psprintf("it is of %lld, and only %lld are refundable",
+					   (long long) refund->amount, (long long) PayRefundable(attempt));
+	return PAY_MISMATCH;
+}
+
+/* Write what was decided about a refund that we know, with its event. */
+static void
+SaveDecided(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *refund,
+			PayNews *news, PayDecision decision)
+{
+	if (decision == PAY_APPLIED || decision == PAY_UNCHANGED)
+	{
+		StepRefund(store, record, attempt, refund, news->refund_reported, news, decision);
+		return;
+	}
+	news->refund_before = news->refund_after = (PayRefundState) refund->state;
+	SaveRefund(store, record, attempt, news, decision);
+}
+
+/* Was this refund asked for before?  With other content that is PY422. */
+static bool
+FindAsked(PayStore *store, const PayRecord *record, PayNumber number, text *refund_no, int64 amount,
+		  PayRefund *refund)
+{
+	if (!PayFindRefund(store, record->payment.merchant, refund_no, refund))
+		return false;
+	CheckSameContent(record, number, refund, amount);
+	return true;
+}
+
+static Datum
+ReplyReplayed(PayStore *store, const PayRecord *record, const PayRefund *refund)
+{
+	return Reply(store, record, AttemptOf(record, refund), refund, PAY_REPLAYED,
+				 "asked for before: do not ask the channel again");
+}
+
+/* A refund that failed is asked for again: it takes its money again. */
+static Datum
+TryAgain(PayStore *store, PayRecord *record, PayRefund *refund, text *reason)
+{
+	PayAttempt *attempt = AttemptOf(record, refund);
+	PayNews		news = RefundNews("refund", record, refund, PAY_REFUND_FAILED, reason);
+
+	if (!FitsStep(attempt, refund, PAY_REFUND_FAILED, PAY_REFUND_REQUESTED))
+		ThrowNothingLeft(attempt, refund->refund_no, refund->amount, record->payment.currency);
+	StepRefund(store, record, attempt, refund, PAY_REFUND_REQUESTED, &news, PAY_PROCEED);
+	return Reply(store, record, attempt, refund, PAY_PROCEED, "it failed before: ask the channel again");
+}
+
+PG_FUNCTION_INFO_V1(pay_refund);
+Datum
+pay_refund(PG_FUNCTION_ARGS)
+{
+	PayNumber	number = PayNumberArgument(fcinfo, 0, "trade_no");
+	text	   *refund_no = PayKeyArgument(fcinfo, 1, "refund_no", PAY_REQUIRED);
+	int64		amount = PayAmountArgument(fcinfo, 2, "amount", PAY_REQUIRED);
+	text	   *reason = PayTextArgument(fcinfo, 3, "reason", PAY_MAX_REASON_BYTES, PAY_REQUIRED);
+	PayStore   *store = PayStoreOpen(fcinfo, PAY_WRITES);
+	PayRecord	record;
+	PayRefund	refund;
+	PayAttempt *attempt;
+
+	if (!PayFindRecord(store, PayPaymentNumber(number), &record) ||
+		!PayNumberFits(&record.payment, number))
+		PayThrowNotFound(PG_GETARG_TEXT_PP(0));
+	if (FindAsked(store, &record, number, refund_no, amount, &refund) &&
+		refund.state != PAY_REFUND_FAILED)
+		return ReplyReplayed(store, &record, &refund);
+
+	if (!PayLockRecord(store, &record))
+		PayThrowNotFound(PG_GETARG_TEXT_PP(0));
+	if (FindAsked(store, &record, number, refund_no, amount, &refund) && PayLockRefund(store, &refund))
+		return refund.state == PAY_REFUND_FAILED ?
+			TryAgain(store, &record, &refund, reason) : ReplyReplayed(store, &record, &refund);
+
+	if (IsOwnRefundNo(refund_no))
+		ereport(ERROR,
+				(errcode(PAY_ERR_BAD_ARGUMENT),
+				 errmsg("reserved refund_no: \"%s\"", text_to_cstring(refund_no)),
+				 errdetail("A number of ours followed by s, x or d is for refunds that pay_idem opens itself."),
+				 errhint("Choose another refund_no.")));
+	attempt = PaidAttempt(&record, number);
+	if (amount > PayRefundable(attempt))
+		ThrowNothingLeft(attempt, refund_no, amount, record.payment.currency);
+	refund = NewRefund(&record, attempt, "refund", refund_no, amount, reason);
+	if (!OpenRefund(store, &record, attempt, &refund))
+	{
+		/* another payment of this merchant took the number at the same time */
+		FindAsked(store, &record, number, refund_no, amount, &refund);
+		ThrowNumberTaken(refund_no);
+	}
+	return Reply(store, &record, attempt, &refund, PAY_PROCEED, NULL);
+}
+
+static void
+ThrowNoRefund(const text *merchant, const text *refund_no)
+{
+	ereport(ERROR,
+			(errcode(PAY_ERR_NOT_FOUND),
+			 errmsg("no such refund: \"%s\"", text_to_cstring(refund_no)),
+			 errdetail("Merchant \"%s\" has no refund of this number.", text_to_cstring(merchant))));
+}
+
+PG_FUNCTION_INFO_V1(pay_refund_transition);
+Datum
+pay_refund_transition(PG_FUNCTION_ARGS)
+{
+	text	   *refund_no = PayKeyArgument(fcinfo, 0, "refund_no", PAY_REQUIRED);
+	PayRefundState to = PayRefundStateArgument(fcinfo, 1, "to_state");
+	text	   *reason = PayTextArgument(fcinfo, 2, "reason", PAY_MAX_REASON_BYTES, PAY_OPTIONAL);
+	text	   *channel_txn = PayKeyArgument(fcinfo, 3, "channel_txn", PAY_OPTIONAL);
+	text	   *merchant = PayKeyArgument(fcinfo, 4, "merchant", PAY_MAY_BE_EMPTY);
+	PayStore   *store = PayStoreOpen(fcinfo, PAY_WRITES);
+	PayRecord	record;
+	PayRefund	refund;
+	PayAttempt *attempt;
+	PayRefundState from;
+	PayNews		news;
+	PayDecision decision;
+	const char *detail = NULL;
+
+	if (!PayFindRefund(store, merchant, refund_no, &refund))
+		ThrowNoRefund(merchant, refund_no);
+	FindRecordOf(store, &refund, &record, true);
+	if (!PayLockRefund(store, &refund))
+		ThrowNoRefund(merchant, refund_no);
+	attempt = AttemptOf(&record, &refund);
+	from = (PayRefundState) refund.state;
+	if (from != to && !PayRefundCan(from, to))
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("refund \"%s\" cannot step from %s to %s", text_to_cstring(refund_no),
+						PayRefundStateLabel(from), PayRefundStateLabel(to)),
+				 errdetail("Legal steps from %s: %s.", PayRefundStateLabel(from),
+						   PayRefundStepsFrom(from))));
+	RefuseToKeepSurplus(&refund, to);
+	/* that money went back is news, and news of money is never refused */
+	if (to != PAY_REFUND_SUCCEEDED && !FitsStep(attempt, &refund, from, to))
+		ThrowNothingLeft(attempt, refund_no, refund.amount, record.payment.currency);
+	news = RefundNews("refund_transition", &record, &refund, from, reason);
+	news.refund_reported = to;
+	news.channel_txn = channel_txn;
+	decision = from == to ? PAY_UNCHANGED : PAY_APPLIED;
+	if (to == PAY_REFUND_SUCCEEDED)
+		decision = DecideKnown(attempt, &refund, &news, &detail);
+	SaveDecided(store, &record, attempt, &refund, &news, decision);
+	if (decision == PAY_MISMATCH)
+		PayOpenReview(store, "mismatch", &record, attempt, &news, refund_no, detail);
+	return Reply(store, &record, attempt, &refund, decision, detail);
+}
+
+/* ---- the channel's reports ---- */
+
+/*
+ * Was this message handled before?  A known id with the same content is; with
+ * other content it is news without an id.
+ */
+static bool
+FindHandled(PayStore *store, const PayRecord *record, RefundReport *report, PayEvent *event)
+{
+	const PayNews *news = &report->news;
+
+	if (news->message_id == NULL ||
+		!PayFindMessage(store, record->payment.pay_no, news->source, news->message_id, event))
+		return false;
+	report->conflict = !PayTextsEqual(event->refund_no, news->refund_no) ||
+		event->refund_reported != (uint8) news->refund_reported ||
+		event->amount != news->amount || !PayTextsEqual(event->currency, news->currency);
+	return !report->conflict;
+}
+
+static Datum
+ReplyHandled(PayStore *store, const PayRecord *record, const RefundReport *report, const PayEvent *event)
+{
+	PayRefundAnswer answer;
+	PayRefund	refund;
+
+	memset(&answer, 0, sizeof(answer));
+	answer.decision = PAY_REPLAYED;
+	answer.record = record;
+	answer.refund_no = report->news.refund_no;
+	answer.trade_no = report->trade_no;
+	if (event->attempt > 0 && event->attempt <= record->payment.routes.n)
+		answer.attempt = record->attempt[event->attempt - 1];
+	if (event->refund_after != PAY_NO_REFUND_STATE &&
+		PayFindRefund(store, report->news.merchant, report->news.refund_no, &refund))
+	{
+		answer.refund = &refund;
+		answer.state = (PayRefundState) event->refund_after;
+	}
+	answer.detail = psprintf("handled before: %s", PayDecisionLabel((PayDecision) event->decision));
+	return PayReplyRefund(store, &answer);
+}
+
+/* Keep a report that fits nothing, once, and say so. */
+static Datum
+ReplyUnmatched(PayStore *store, const RefundReport *report, const char *why)
+{
+	PayRefundAnswer answer;
+
+	PayOpenReview(store, "unmatched", NULL, NULL, &report->news, report->news.refund_no, why);
+	memset(&answer, 0, sizeof(answer));
+	answer.decision = PAY_UNMATCHED;
+	answer.refund_no = report->news.refund_no;
+	answer.trade_no = report->trade_no;
+	answer.detail = psprintf("%s: answer the channel \"not OK\", so that it sends again", why);
+	return PayReplyRefund(store, &answer);
+}
+
+/* Does something in the report not fit the attempt, or what is known of the refund?  What; NULL if all fits. */
+static const char *
+FindMismatch(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
+			 const PayRefund *refund, const RefundReport *report)
+{
+	const PayNews *news = &report->news;
+	PayChannel	channel;
+
+	if (!PayFindRoute(store, attempt->route, &channel))
+		PayThrowNoRoute(attempt);
+	if (!PayTextsEqual(report->channel, channel.channel))
+		return psprintf("the attempt went through channel \"%s\", not \"%s\"",
+						text_to_cstring(channel.channel), text_to_cstring(report->channel));
+	if (news->currency != NULL && !PayTextsEqual(news->currency, record->payment.currency))
+		return psprintf("the currency is %s, not %s",
+						text_to_cstring(record->payment.currency), text_to_cstring(news->currency));
+	if (refund == NULL)
+		return NULL;
+	if (report->trade_no != NULL && !PayNumbersEqual(report->number, attempt->trade_no) &&
+		!PayNumbersEqual(report->number, record->payment.pay_no))
+		return psprintf("the refund is of attempt %d, not of \"%s\"", attempt->attempt,
+						text_to_cstring(report->trade_no));
+	if (!PayTextsEqual(report->kind, refund->kind) &&
+		!(PayTextIs(report->kind, "refund") && !PayTextIs(refund->kind, "chargeback")))
+		return psprintf("it is a %s, not a %s",
+						text_to_cstring(refund->kind), text_to_cstring(report->kind));
+	if (news->amount > 0 && news->amount != refund->amount)
+		return psprintf("the amount is %lld, not %lld",
+						(long long) refund->amount, (long long) news->amount);
+	return NULL;
+}
+
+/* Why a refund or chargeback that the channel started cannot be ours; NULL if it can. */
+static const char *
+FindMismatchOfAdopted(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
+					  const RefundReport *report)
+{
+	const PayNews *news = &report->news;
+	const char *mismatch;
+
+	if (IsOwnRefundNo(news->refund_no))
+		return "only pay_idem gives numbers of this form";
+	if (attempt == NULL)
+		return psprintf("the payment is %s, no attempt has won it",
+						PayStateLabel((PayState) record->payment.state));
+	mismatch = FindMismatch(store, record, attempt, NULL, report);
+	if (mismatch != NULL)
+		return mismatch;
+	if (news->amount > PayRefundable(attempt))
+		return psprintf("it is of %lld, and only %lld are refundable",
+						(long long) news->amount, (long long) PayRefundable(attempt));
+	return NULL;
+}
+
+/* Put a report whose event is written up for review. */
+static void
+Review(PayStore *store, const char *kind, const PayRecord *record, const PayAttempt *attempt,
+	   const RefundReport *report, const char *detail)
+{
+	PayOpenReview(store, kind, record, attempt, &report->news,
+				  report->trade_no ? report->trade_no : report->news.refund_no, detail);
+}
+
+static void
+ReviewConflict(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
+			   const RefundReport *report)
+{
+	if (report->conflict)
+		Review(store, "conflict", record, attempt, report, "a known message id came with other content");
+}
+
+/* A report about a refund that we know; all is locked. */
+static Datum
+ReportKnown(PayStore *store, PayRecord *record, PayRefund *refund, const RefundReport *report)
+{
+	PayAttempt *attempt = AttemptOf(record, refund);
+	PayNews		news = report->conflict ? PayNewsWithoutId(&report->news) : report->news;
+	PayDecision decision = PAY_MISMATCH;
+	const char *detail = FindMismatch(store, record, attempt, refund, report);
+
+	if (detail == NULL)
+		decision = DecideKnown(attempt, refund, &news, &detail);
+	SaveDecided(store, record, attempt, refund, &news, decision);
+	if (decision == PAY_MISMATCH)
+		Review(store, "mismatch", record, attempt, report, detail);
+	ReviewConflict(store, record, attempt, report);
+	return Reply(store, record, attempt, refund, decision, detail);
+}
+
+/* A report about a refund that cannot be ours, though its payment is. */
+static Datum
+ReplyMismatch(PayStore *store, PayRecord *record, PayAttempt *attempt, const RefundReport *report,
+			  const char *mismatch)
+{
+	PayNews		news = report->conflict ? PayNewsWithoutId(&report->news) : report->news;
+	PayRefundAnswer answer;
+
+	SaveRefund(store, record, attempt, &news, PAY_MISMATCH);
+	Review(store, "mismatch", record, attempt, report, mismatch);
+	ReviewConflict(store, record, attempt, report);
+	memset(&answer, 0, sizeof(answer));
+	answer.decision = PAY_MISMATCH;
+	answer.record = record;
+	answer.attempt = attempt;
+	answer.refund_no = report->news.refund_no;
+	answer.trade_no = report->trade_no;
+	answer.detail = mismatch;
+	return PayReplyRefund(store, &answer);
+}
+
+static const char number_taken[] = "another payment of this merchant has a refund of this number";
+
+/* A refund or chargeback that the channel started: it becomes ours, if there is money for it. */
+static Datum
+Adopt(PayStore *store, PayRecord *record, const RefundReport *report)
+{
+	PayAttempt *attempt = MeantAttempt(record, report->number);
+	PayNews		news = report->conflict ? PayNewsWithoutId(&report->news) : report->news;
+	PayRefund	refund;
+	const char *mismatch = FindMismatchOfAdopted(store, record, attempt, report);
+
+	if (mismatch != NULL)
+		return ReplyMismatch(store, record, attempt, report, mismatch);
+	refund = NewRefund(record, attempt, text_to_cstring(report->kind), news.refund_no, news.amount, NULL);
+	refund.state = news.refund_reported;
+	refund.adopted = true;
+	refund.channel_txn = news.channel_txn;
+	if (!PayInsertRefund(store, &refund))
+		return ReplyMismatch(store, record, attempt, report, number_taken);
+	MoveSums(record, attempt, &refund, PAY_NO_REFUND_STATE, news.refund_reported);
+	news.refund_after = news.refund_reported;
+	SaveRefund(store, record, attempt, &news, PAY_APPLIED);
+	Review(store, "adopted", record, attempt, report, "the channel started it; it was not asked for here");
+	ReviewAbnormal(store, record, attempt, &refund, &news);
+	ReviewConflict(store, record, attempt, report);
+	return Reply(store, record, attempt, &refund, PAY_APPLIED, "adopted: the channel started it");
+}
+
+/* Can news of this state be of a refund that the channel started and that may move money? */
+static bool
+IsAdoptable(PayRefundState reported)
+{
+	return TakesMoney(reported) && reported != PAY_REFUND_REQUESTED;
+}
+
+/* Why an unknown refund cannot be given to any payment; NULL if record is its payment. */
+static const char *
+FindRecordOfUnknown(PayStore *store, const RefundReport *report, PayRecord *record)
+{
+	if (report->trade_no == NULL)
+		return "there is no such refund, and no trade_no";
+	if (PayNumberIsNone(report->number) ||
+		!PayFindRecord(store, PayPaymentNumber(report->number), record) ||
+		!PayNumberFits(&record->payment, report->number))
+		return "there is no such refund, and no such attempt";
+	/* nobody can burn another merchant's message ids: an event of his payment would */
+	if (!PayTextsEqual(report->news.merchant, record->payment.merchant))
+		return "there is no such refund, and the attempt is another merchant's";
+	if (!IsAdoptable(report->news.refund_reported))
+		return "there is no such refund";
+	if (report->news.amount == 0)
+		return "there is no such refund, and no amount";
+	return NULL;
+}
+
+static Datum
+ReportRefund(PayStore *store, RefundReport *report)
+{
+	const PayNews *news = &report->news;
+	PayRecord	record;
+	PayRefund	refund;
+	PayEvent	handled;
+	const char *unmatched;
+
+	if (PayFindRefund(store, report->news.merchant, news->refund_no, &refund))
+		FindRecordOf(store, &refund, &record, false);
+	else if ((unmatched = FindRecordOfUnknown(store, report, &record)) != NULL)
+		return ReplyUnmatched(store, report, unmatched);
+	if (FindHandled(store, &record, report, &handled))
+		return ReplyHandled(store, &record, report, &handled);
+
+	if (!PayLockRecord(store, &record))
+		return ReplyUnmatched(store, report, "there is no such refund");
+	if (FindHandled(store, &record, report, &handled))
+		return ReplyHandled(store, &record, report, &handled);
+	if (!PayFindRefund(store, report->news.merchant, news->refund_no, &refund))
+		return Adopt(store, &record, report);
+	if (!PayNumbersEqual(refund.pay_no, record.payment.pay_no))
+		return ReplyMismatch(store, &record, NULL, report, number_taken);
+	if (!PayLockRefund(store, &refund))
+		return ReplyUnmatched(store, report, "there is no such refund");
+	return ReportKnown(store, &record, &refund, report);
+}
+
+PG_FUNCTION_INFO_V1(pay_refund_callback);
+Datum
+pay_refund_callback(PG_FUNCTION_ARGS)
+{
+	RefundReport report;
+	PayNews    *news = &report.news;
+	PayStore   *store;
+
+	memset(&report, 0, sizeof(report));
+	report.channel = PayKeyArgument(fcinfo, 0, "channel", PAY_REQUIRED);
+	news->message_id = PayKeyArgument(fcinfo, 1, "callback_id", PAY_OPTIONAL);
+	news->refund_no = PayKeyArgument(fcinfo, 2, "refund_no", PAY_REQUIRED);
+	news->refund_reported = PayRefundStateArgument(fcinfo, 3, "reported");
+	news->amount = PayAmountArgument(fcinfo, 4, "amount", PAY_OPTIONAL);
+	news->currency = PayCurrencyArgument(fcinfo, 5, PAY_OPTIONAL);
+	report.trade_no = PayKeyArgument(fcinfo, 6, "trade_no", PAY_OPTIONAL);
+	news->channel_txn = PayKeyArgument(fcinfo, 7, "channel_txn", PAY_OPTIONAL);
+	news->occurred_at = PG_ARGISNULL(8) ? PAY_NO_TIME : PG_GETARG_TIMESTAMPTZ(8);
+	news->payload = PG_ARGISNULL(9) ? NULL : PG_DETOAST_DATUM(PG_GETARG_DATUM(9));
+	report.kind = PayKeyArgument(fcinfo, 10, "kind", PAY_REQUIRED);
+	news->merchant = PayKeyArgument(fcinfo, 11, "merchant", PAY_MAY_BE_EMPTY);
+	if (!PayTextIs(report.kind, "refund") && !PayTextIs(report.kind, "chargeback"))
+		ereport(ERROR,
+				(errcode(PAY_ERR_BAD_ARGUMENT),
+				 errmsg("invalid kind: \"%s\"", text_to_cstring(report.kind)),
+				 errdetail("A channel reports a refund or a chargeback.")));
+	if (report.trade_no != NULL && !PayParseNumber(report.trade_no, &report.number))
+		memset(&report.number, 0, sizeof(report.number));
+
+	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	PayCheckChannelIsKnown(store, report.channel);
+	news->source = cstring_to_text(psprintf("refund_callback:%s", text_to_cstring(report.channel)));
+	return ReportRefund(store, &report);
+}
+
+/* ---- for reviews ---- */
+
+const char *
+PayAcceptRefund(PayStore *store, PayRecord *record, const PayReview *review, text *reason)
+{
+	PayRefundState reported = (PayRefundState) review->refund_reported;
+	PayAttempt *attempt;
+	PayRefund	refund;
+	PayNews		news;
+
+	if (review->currency != NULL && !PayTextsEqual(review->currency, record->payment.currency))
+		return "the money is of another currency";
+	if (PayFindRefund(store, record->payment.merchant, review->refund_no, &refund))
+	{
+		if (!PayNumbersEqual(refund.pay_no, record->payment.pay_no) || !PayLockRefund(store, &refund))
+			return number_taken;
+		attempt = AttemptOf(record, &refund);
+		if (review->amount > 0 && review->amount != refund.amount)
+			return "the refund is of another amount";
+		if (!PayRefundCan((PayRefundState) refund.state, reported) || KeepsSurplus(&refund, reported))
+			return psprintf("the refund is in state %s", PayRefundStateLabel((PayRefundState) refund.state));
+		if (!FitsStep(attempt, &refund, (PayRefundState) refund.state, reported))
+			return psprintf("only %lld are refundable", (long long) PayRefundable(attempt));
+		news = RefundNews("review", record, &refund, (PayRefundState) refund.state, reason);
+		news.refund_reported = reported;
+		news.channel_txn = review->channel_txn;
+		StepRefund(store, record, attempt, &refund, reported, &news, PAY_APPLIED);
+		return NULL;
+	}
+	if (review->attempt < 1 || review->attempt > record->payment.routes.n)
+		return "it names no attempt of ours";
+	attempt = record->attempt[review->attempt - 1];
+	if (!IsAdoptable(reported) || IsOwnRefundNo(review->refund_no))
+		return "it cannot be a refund of this payment";
+	if (review->amount < 1 || review->amount > PayRefundable(attempt))
+		return psprintf("only %lld are refundable", (long long) PayRefundable(attempt));
+	refund = NewRefund(record, attempt, "refund", review->refund_no, review->amount, reason);
+	refund.state = reported;
+	refund.adopted = true;
+	refund.channel_txn = review->channel_txn;
+	if (!PayInsertRefund(store, &refund))
+		return number_taken;
+	MoveSums(record, attempt, &refund, PAY_NO_REFUND_STATE, reported);
+	news = RefundNews("review", record, &refund, PAY_NO_REFUND_STATE, reason);
+	news.refund_reported = reported;
+	SaveRefund(store, record, attempt, &news, PAY_APPLIED);
+	ReviewAbnormal(store, record, attempt, &refund, &news);
+	return NULL;
+}
+
+/* ---- for the guards ---- */
+
+void
+PayFollowRefund(PayStore *store, const PayRefund *refund, PayRefundState before, const PayNews *update)
+{
+	PayRecord	record;
+	PayAttempt *attempt;
+	PayNews		news = *update;
+	PayRefundState after = (PayRefundState) refund->state;
+
+	FindRecordOf(store, refund, &record, true);
+	attempt = AttemptOf(&record, refund);
+	if (before != after)
+		RefuseToKeepSurplus(refund, after);
+	if (!FitsStep(attempt, refund, before, after))
+		ThrowNothingLeft(attempt, refund->refund_no, refund->amount, record.payment.currency);
+	if (before != after)
+		MoveSums(&record, attempt, refund, before, after);
+	news.refund_no = refund->refund_no;
+	news.refund_reported = before != after ? after : PAY_NO_REFUND_STATE;
+	news.refund_before = before;
+	news.refund_after = after;
+	SaveRefund(store, &record, attempt, &news, PAY_APPLIED);
+	if (before != after)
+		ReviewAbnormal(store, &record, attempt, refund, &news);
+}

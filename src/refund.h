@@ -1,0 +1,62 @@
+/*
+ * refund.h
+ *
+ * Money that goes back: of one attempt, partial and several, never more than
+ * that attempt collected.
+ *
+ * The attempt's row keeps the sums (what is reserved by refunds under way, what
+ * went back), so whoever holds the locks of PayLockRecord() decides on them,
+ * and a CHECK on that row keeps the cap whatever else happens.
+ */
+#ifndef PAY_REFUND_H
+#define PAY_REFUND_H
+
+#include "postgres.h"
+
+#include "record.h"
+#include "store.h"
+
+/* Number of the refund for an attempt whose money the order does not need: trade_no, then s. */
+extern text *PaySurplusRefundNo(const PayAttempt *attempt);
+
+/*
+ * The attempt was just recorded as paid and did not win: open the refund of
+ * all that it collected.  The record is locked.
+ */
+extern void PayOpenSurplus(PayStore *store, PayRecord *record, PayAttempt *attempt, const char *reason);
+
+/*
+ * An attempt that was paid already collected once more, by another transaction
+ * of the channel: record it and open its refund, whose number is returned; NULL
+ * if this transaction is counted already.
+ */
+extern text *PayOpenExtra(PayStore *store, PayRecord *record, PayAttempt *attempt, int64 amount,
+						  const text *channel_txn, text *reason);
+
+/* Is money that an attempt collected by this transaction counted already? */
+extern bool PayIsCounted(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
+						 const text *channel_txn);
+
+/*
+ * Open a refund of what is still refundable of a paid attempt, for the verdict
+ * on this dispute; its number.
+ */
+extern text *PayOpenDisputed(PayStore *store, PayRecord *record, PayAttempt *attempt,
+							 int64 dispute_id, text *reason);
+
+/*
+ * A person accepts a channel's report about a refund that did not fit when it
+ * came: it counts as reported, if it fits now.  NULL, or why it does not.  All
+ * is locked.
+ */
+extern const char *PayAcceptRefund(PayStore *store, PayRecord *record, const PayReview *review,
+								   text *reason);
+
+/*
+ * A direct UPDATE stepped this refund: let the sums of its attempt follow, with
+ * an event; PY409 if it does not fit.  The record is locked here.
+ */
+extern void PayFollowRefund(PayStore *store, const PayRefund *refund, PayRefundState before,
+							const PayNews *news);
+
+#endif							/* PAY_REFUND_H */
