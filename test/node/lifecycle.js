@@ -25,6 +25,11 @@ const statement = {
 	transition: `SELECT decision, state FROM pay_transition(trade_no => $1, to_state => $2, reason => $3)`,
 	query: `SELECT * FROM pay_query($1, $2)`,
 	history: `SELECT * FROM pay_history($1)`,
+	refund: `SELECT decision, state, amount, refundable FROM pay_refund($1, $2, $3, $4)`,
+	refundCallback: `SELECT decision, state, refundable FROM pay_refund_callback(channel => $1, callback_id => $2, refund_no => $3,
+		reported => $4, amount => $5, currency => $6, payload => $7)`,
+	dispute: `SELECT decision, verdict, trade_no FROM pay_dispute_open($1, $2, $3)`,
+	balance: `SELECT state, collected, refunded, refundable, to_close FROM pay_balance WHERE order_no = $1`,
 	byState: `SELECT order_no, state FROM pay_payment WHERE state = $1 ORDER BY order_no`,
 };
 
@@ -100,9 +105,23 @@ async function life(client) {
 	check('metadata comes back', (await client.query("SELECT metadata, payer FROM pay_payment WHERE order_no = 'N1'")).rows,
 		[{ metadata: { cart: [1, 2], note: 'a "quote"' }, payer: 'Zoë' }]);
 	check('a state as a parameter', (await call(client, 'byState', ['paid'])), [{ order_no: 'N1', state: 'paid' }]);
+	check('a refund', (await call(client, 'refund', [next.trade_no, 'N1-1', 800, 'one plate broken']))[0],
+		{ decision: 'proceed', state: 'requested', amount: '800', refundable: '8000' });
+	check('a refund, asked for again', (await call(client, 'refund', [next.pay_no, 'N1-1', '800', 'one plate broken']))[0],
+		{ decision: 'replayed', state: 'requested', amount: '800', refundable: '8000' });
+	const back = ['test', 'm1', 'N1-1', 'succeeded', 800, 'CNY', payload];
+	check('it succeeds', (await call(client, 'refundCallback', back))[0], { decision: 'applied', state: 'succeeded', refundable: '8000' });
+	check('it succeeds, delivered again', (await call(client, 'refundCallback', back))[0],
+		{ decision: 'replayed', state: 'succeeded', refundable: '8000' });
+	check('the balance', (await call(client, 'balance', ['N1']))[0],
+		{ state: 'paid', collected: '8800', refunded: '800', refundable: '8000', to_close: 0 });
+	const other = await prepay(client, 'N2', 'r1', 8800);
+	check('a dispute', (await call(client, 'dispute', [next.trade_no, other.pay_no, 'twice']))[0],
+		{ decision: 'applied', verdict: null, trade_no: next.pay_no.replaceAll('-', '') });
+
 	check('every statement was prepared under its name',
 		(await client.query('SELECT name FROM pg_prepared_statements ORDER BY name')).rows.map((row) => row.name),
-		['byState', 'callback', 'credential', 'history', 'prepay', 'query']);
+		['balance', 'byState', 'callback', 'credential', 'dispute', 'history', 'prepay', 'query', 'refund', 'refundCallback']);
 }
 
 async function errors(client) {
@@ -120,6 +139,8 @@ async function errors(client) {
 	check('no such payment: routine of an error is ours', typeof unknown.routine, 'string');
 	const illegal = await fails('an illegal step', call(client, 'transition', [open.trade_no, 'paying', 'because']), 'PY409');
 	check('an illegal step: has a hint', /pay_prepay/.test(illegal.hint), true);
+	await fails('a refund of what was not paid', call(client, 'refund', [open.trade_no, 'E1-1', 1, 'x']), 'PY409');
+	await fails('a negative refund', call(client, 'refund', [open.trade_no, 'E1-1', -1, 'x']), 'PY400');
 	check('the connection goes on', (await prepay(client, 'E1', 'r2', 100)).decision, 'in_progress');
 
 	await client.query('BEGIN');
@@ -140,8 +161,13 @@ async function storm(pool) {
 			call(pool, 'callback', ['test', 'n1', rows[0].trade_no, 'paid', 500, 'CNY', 't1', null, { n }])));
 		check(`order S${n}: callbacks of eight`, told.map(([row]) => row.decision).sort(),
 			['applied', ...Array(7).fill('replayed')]);
+
+		check(`order S${n}: eight connections took part`, pool.totalCount, 8);
+		// node-postgres drops a connection that heard an error, and makes a new one
+		const refunds = await Promise.all(Array.from({ length: 8 }, (_, i) =>
+			call(pool, 'refund', [rows[0].trade_no, `S${n}-${i}`, 100, 'x']).then(([row]) => row.decision, (error) => error.code)));
+		check(`order S${n}: of eight refunds of a fifth`, refunds.sort(), [...Array(3).fill('PY409'), ...Array(5).fill('proceed')]);
 	}
-	check('eight connections took part', pool.totalCount, 8);
 }
 
 async function main() {

@@ -7,7 +7,7 @@ CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS pay_idem;
 SELECT pay_install();
 
-SELECT plan(16);
+SELECT plan(21);
 
 CREATE SCHEMA comments;
 CREATE VIEW comments.member AS
@@ -27,10 +27,27 @@ SELECT is_empty($$SELECT objid::regtype FROM comments.member WHERE classid = 'pg
 SELECT is_empty($$SELECT objid::regoperator FROM comments.member WHERE classid = 'pg_operator'::regclass
 		AND coalesce(obj_description(objid, 'pg_operator'), '') = ''$$,
 	'every operator has a COMMENT');
-SELECT is_empty($$SELECT c.relname FROM pg_class c WHERE c.relkind = 'r'
-		AND c.relname IN ('pay_payment', 'pay_attempt', 'pay_event', 'pay_review', 'pay_channel', 'pay_grantee')
-		AND obj_description(c.oid, 'pg_class') IS NULL$$,
-	'every table of pay_install() has a COMMENT');
+-- The columns of the answers' types, which are composite types of ours.
+SELECT set_eq($$SELECT objid::regtype::text FROM comments.member JOIN pg_type t ON t.oid = objid WHERE classid = 'pg_type'::regclass AND typtype = 'c'$$,
+	ARRAY['pay_result', 'pay_refund_result', 'pay_dispute_result'], 'these types are rows');
+SELECT is_empty($$SELECT t.typname, a.attname FROM comments.member JOIN pg_type t ON t.oid = objid JOIN pg_attribute a ON a.attrelid = t.typrelid
+		WHERE classid = 'pg_type'::regclass AND typtype = 'c'
+			AND a.attname NOT IN ('pay_no', 'merchant', 'order_no', 'channel', 'method')	-- the manual's words, as they are everywhere
+			AND col_description(t.typrelid, a.attnum) IS NULL$$,
+	'every column of an answer has a COMMENT');
+CREATE VIEW comments.relation AS
+	SELECT c.* FROM pg_class c JOIN pg_extension e ON e.extnamespace = c.relnamespace
+	WHERE e.extname = 'pay_idem' AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname LIKE 'pay\_%';
+SELECT set_eq($$SELECT relname::text, relkind::text FROM comments.relation$$,
+	$$VALUES ('pay_payment', 'r'), ('pay_attempt', 'r'), ('pay_event', 'r'), ('pay_review', 'r'), ('pay_refund', 'r'), ('pay_dispute', 'r'),
+		('pay_channel', 'r'), ('pay_grantee', 'r'), ('pay_balance', 'v')$$,
+	'pay_install() makes these tables, this view and no others');
+SELECT is_empty($$SELECT relname FROM comments.relation WHERE coalesce(obj_description(oid, 'pg_class'), '') = ''$$,
+	'every table and view of pay_install() has a COMMENT');
+SELECT is_empty($$SELECT attname FROM comments.relation r JOIN pg_attribute a ON a.attrelid = r.oid
+		WHERE relname = 'pay_balance' AND attname NOT IN ('pay_no', 'merchant', 'order_no', 'currency', 'state', 'amount')	-- the payment's own
+			AND col_description(r.oid, attnum) IS NULL$$,
+	'every sum in pay_balance has a COMMENT');
 SELECT isnt_empty($$SELECT FROM pg_description JOIN pg_extension e ON objoid = e.oid WHERE classoid = 'pg_extension'::regclass AND extname = 'pay_idem'$$,
 	'the extension has a COMMENT');
 
@@ -48,12 +65,19 @@ INSERT INTO comments.designed VALUES
 	('pay_transition', 'v', 'u', false, false),
 	('pay_callback', 'v', 'u', false, false),
 	('pay_review_resolve', 'v', 'u', false, false),
+	('pay_refund', 'v', 'u', false, false),
+	('pay_refund_transition', 'v', 'u', false, false),
+	('pay_refund_callback', 'v', 'u', false, false),
+	('pay_dispute_open', 'v', 'u', false, false),
+	('pay_dispute_resolve', 'v', 'u', false, false),
 	('pay_guard', 'v', 'u', false, true),
 	-- what reads the catalogs, before a superuser's call trusts a table
 	('pay_trusts', 's', 's', false, true),
 	-- what reads payments
 	('pay_query', 's', 'r', false, false),
 	('pay_history', 's', 'r', false, false),
+	('pay_dispute_case', 's', 'r', false, false),
+	('pay_suspects', 's', 'r', false, false),
 	-- what reads the channels
 	('pay_channel_of', 's', 'r', true, true),
 	-- what reads its arguments alone
@@ -66,12 +90,13 @@ INSERT INTO comments.designed VALUES
 	('pay_shard_of', 'i', 's', true, true),
 	('pay_time', 'i', 's', true, true),
 	('pay_attempt_of', 'i', 's', true, true),
+	('pay_trade_nos', 'i', 's', true, true),
 	('pay_number_matches', 'i', 's', true, true),
 	('pay_state_guard', 'v', 's', false, true);
 -- And what a type is made of.
 INSERT INTO comments.designed
 SELECT type || suffix, 'i', 's', true, true
-FROM unnest('{pay_state,pay_decision}'::text[]) AS type,
+FROM unnest('{pay_state,pay_decision,pay_refund_state}'::text[]) AS type,
 	unnest('{_in,_out,_recv,_send,_eq,_ne,_lt,_le,_gt,_ge,_cmp,_hash,_hash_extended}'::text[]) AS suffix;
 
 SELECT set_eq('SELECT proname FROM comments.function', 'SELECT proname FROM comments.designed',
@@ -92,10 +117,12 @@ SELECT is_empty($$SELECT proname FROM comments.function p JOIN pg_language l ON 
 SELECT set_eq($$SELECT proname FROM comments.function WHERE has_function_privilege('public', oid, 'EXECUTE')$$,
 	'SELECT proname FROM comments.designed WHERE public',
 	'PUBLIC may execute what reads its arguments or the channels'' names, and nothing that reads or writes payments');
-SELECT is_empty($$SELECT c.relname FROM pg_class c WHERE relkind IN ('r', 'S')
-		AND (c.relname IN ('pay_payment', 'pay_attempt', 'pay_event', 'pay_review', 'pay_channel', 'pay_grantee') OR c.relname LIKE 'pay\_%\_seq')
-		AND has_table_privilege('public', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')$$,
-	'PUBLIC has no right on any table');
+SELECT is_empty($$SELECT c.relname FROM pg_class c
+		WHERE (c.oid IN (SELECT oid FROM comments.relation) OR c.relkind = 'S' AND c.relname LIKE 'pay\_%\_seq')
+			AND has_table_privilege('public', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')$$,
+	'PUBLIC has no right on any table, view or sequence');
+SELECT is(count(*)::integer, 1, 'pay_balance reads with the rights of who asks')
+FROM comments.relation WHERE relkind = 'v' AND reloptions @> '{security_invoker=true}';
 
 -- Asked by somebody who was given nothing.
 CREATE ROLE comments_nobody;
@@ -118,7 +145,7 @@ $$;
 SELECT is_empty($$SELECT proname, pg_temp.refused(call) FROM comments.call WHERE pg_temp.refused(call) <> '42501'$$,
 	'called by a role that was given nothing, each of them is refused');
 RESET ROLE;
-SELECT is(count(*)::integer, 10, 'that was every function that PUBLIC was not given') FROM comments.call;
+SELECT is(count(*)::integer, 17, 'that was every function that PUBLIC was not given') FROM comments.call;
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -61,9 +61,10 @@ FROM combination, (VALUES (false), (true)) AS e (asked), (VALUES (false), (true)
 	(VALUES ('transition'), ('callback'), ('UPDATE')) AS w (way)
 WHERE (way = 'transition' OR mover = cardinality(attempts))
 	-- to paying only a report leads, and only a channel's word says that money is being
-	-- captured which a paid order does not need
+	-- captured which a paid order does not need, or beside another attempt's
 	AND (way = 'callback' OR attempts[mover] <> 'paying')
-	AND (way <> 'transition' OR attempts[mover] <> 'capturing' OR 'paid' <> ALL (attempts))
+	AND (way <> 'transition' OR attempts[mover] <> 'capturing'
+		OR NOT attempts[:mover - 1] || attempts[mover + 1:] && '{paid,capturing}')
 ORDER BY cardinality(attempts), attempts, asked, past, mover, way;
 
 -- Puts a payment with these attempts (an INSERT is not a step), the mover still

@@ -55,6 +55,13 @@ INSERT INTO test.needs_tables VALUES
 	($$pay_transition(trade_no => '019b76da80008001810123456789abcd', to_state => 'closed')$$),
 	($$pay_callback(channel => 'test', callback_id => 'C1', trade_no => '019b76da80008001810123456789abcd', reported => 'failed')$$),
 	($$pay_review_resolve(review_id => 0, verdict => 'dismiss', reason => 'a test')$$),
+	($$pay_refund(trade_no => '019b76da80008001810123456789abcd', refund_no => 'F1', amount => 1, reason => 'a test')$$),
+	($$pay_refund_transition(refund_no => 'F1', to_state => 'processing')$$),
+	($$pay_refund_callback(channel => 'test', callback_id => 'C1', refund_no => 'F1', reported => 'succeeded')$$),
+	($$pay_dispute_open(trade_no => '019b76da80008001810123456789abcd', duplicate_of => '019b76da80008001810123456789abce', reason => 'a test')$$),
+	($$pay_dispute_resolve(dispute_id => 0, verdict => 'reject', reason => 'a test')$$),
+	($$pay_dispute_case(dispute_id => 0)$$),
+	($$pay_suspects(since => now())$$),
 	($$pay_history(trade_no => '019b76da80008001810123456789abcd')$$),
 	($$pay_channel_of(trade_no => '019b76da80008001810123456789abcd')$$),
 	($$pay_grant(role => current_user::text, kind => 'auditor')$$);
@@ -79,12 +86,18 @@ CREATE TABLE pay_review (note text);
 SELECT replace(test.try('SELECT pay_install()'), current_user, '<me>') AS refused;
 ROLLBACK;
 
+-- Nor is a view.
+BEGIN;
+CREATE VIEW pay_refund AS SELECT 1 AS amount;
+SELECT replace(test.try('SELECT pay_install()'), current_user, '<me>') AS refused;
+ROLLBACK;
+
 SELECT pay_install();
-SELECT relname FROM pg_class
-WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relname LIKE 'pay\_%'
+SELECT relname, relkind FROM pg_class
+WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v') AND relname LIKE 'pay\_%'
 ORDER BY relname;
 
--- They are ordinary tables: of the extension's members none is a table, an index or a sequence.
+-- They are ordinary tables, and an ordinary view: of the extension's members none is a table, a view, an index or a sequence.
 SELECT count(*) > 0 AS has_members, count(*) FILTER (WHERE c.relkind <> 'c') AS tables_among_them
 FROM pg_depend d LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
@@ -98,6 +111,8 @@ CREATE VIEW test.made AS
 		WHERE c.relnamespace = 'public'::regnamespace AND c.relname LIKE 'pay\_%'
 	UNION ALL SELECT oid::bigint, tgname::text, tgtype::text, tgenabled::text FROM pg_trigger
 	UNION ALL SELECT oid::bigint, conname::text, contype::text, pg_get_constraintdef(oid) FROM pg_constraint
+	UNION ALL SELECT ev_class::bigint, rulename::text, ev_type::text, pg_get_viewdef(ev_class) FROM pg_rewrite
+		WHERE ev_class = to_regclass('pay_balance')
 	UNION ALL SELECT route, channel, method, pay_channel::text FROM pay_channel;
 CREATE TABLE test.made_before AS TABLE test.made;
 SELECT pay_install();
@@ -107,8 +122,14 @@ SELECT count(*) AS changed FROM (
 SELECT timeout FROM pay_channel WHERE channel = 'test' AND method = 'qr';
 -- What is missing it brings back.
 DROP TRIGGER pay_guard_before ON pay_payment;
+DROP VIEW pay_balance;
+DROP TABLE pay_dispute;
+ALTER TABLE pay_attempt DROP CONSTRAINT pay_attempt_cap_check;
 SELECT pay_install();
 SELECT tgname FROM pg_trigger WHERE tgrelid = 'pay_payment'::regclass AND NOT tgisinternal ORDER BY tgname;
+SELECT count(*) FROM pay_balance;
+SELECT count(*) FROM pay_dispute;
+SELECT conname FROM pg_constraint WHERE conrelid = 'pay_attempt'::regclass AND contype = 'c' ORDER BY conname;
 ROLLBACK;
 
 -- Now they answer.
@@ -125,7 +146,8 @@ SELECT decision, state, attempt FROM pay_query(order_no => 'A1', merchant => 'in
 
 -- DROP and CREATE in one session: the new extension finds no tables, then its own.
 BEGIN;
-DROP TABLE pay_payment, pay_attempt, pay_event, pay_review, pay_channel, pay_grantee;
+DROP VIEW pay_balance;
+DROP TABLE pay_payment, pay_attempt, pay_event, pay_review, pay_refund, pay_dispute, pay_channel, pay_grantee;
 DROP EXTENSION pay_idem;
 CREATE EXTENSION pay_idem;
 SELECT test.sqlstate('SELECT ' || call) AS sqlstate, count(*) FROM test.needs_tables GROUP BY 1;
@@ -174,6 +196,8 @@ CREATE FUNCTION test.fingerprint() RETURNS text LANGUAGE sql STABLE AS $$
 		UNION ALL SELECT 'attempt' || t::text FROM pay_attempt t
 		UNION ALL SELECT 'event' || t::text FROM pay_event t
 		UNION ALL SELECT 'review' || t::text FROM pay_review t
+		UNION ALL SELECT 'refund' || t::text FROM pay_refund t
+		UNION ALL SELECT 'dispute' || t::text FROM pay_dispute t
 		UNION ALL SELECT 'channel' || t::text FROM pay_channel t
 		UNION ALL SELECT 'grantee' || t::text FROM pay_grantee t) AS rows (r)
 $$;

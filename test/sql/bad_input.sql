@@ -9,6 +9,18 @@ SELECT decision FROM pay_prepay(order_no => 'B1', amount => 100, currency => 'CN
 SELECT decision FROM pay_callback(channel => 'test', callback_id => 'C1', reported => 'paid', amount => 99, currency => 'CNY',
 	trade_no => (SELECT trade_no FROM pay_query('B1', 'bad')));
 
+-- A paid order, with a refund under way and one that succeeded; the case that it and B1
+-- are one order; another order, and one of another merchant.
+SELECT decision FROM pay_prepay(order_no => 'B2', amount => 100, currency => 'CNY', merchant => 'bad', channel => 'test', method => 'test', request_id => 'R1');
+SELECT decision FROM pay_transition(trade_no => (SELECT trade_no FROM pay_query('B2', 'bad')), to_state => 'paid');
+SELECT decision, refundable FROM pay_refund(trade_no => (SELECT trade_no FROM pay_query('B2', 'bad')), refund_no => 'F0', amount => 10, reason => 'too cold');
+SELECT decision FROM pay_refund_transition(refund_no => 'F0', to_state => 'succeeded', merchant => 'bad');
+SELECT decision, refundable FROM pay_refund(trade_no => (SELECT trade_no FROM pay_query('B2', 'bad')), refund_no => 'F1', amount => 40, reason => 'too late');
+SELECT decision FROM pay_dispute_open(trade_no => (SELECT trade_no FROM pay_query('B1', 'bad')),
+	duplicate_of => (SELECT trade_no FROM pay_query('B2', 'bad')), reason => 'one meal, two orders');
+SELECT decision FROM pay_create(order_no => 'B3', amount => 100, currency => 'CNY', merchant => 'worse');
+SELECT decision FROM pay_create(order_no => 'B4', amount => 100, currency => 'CNY', merchant => 'bad');
+
 -- A good call of each function. Every case below spoils one argument of it.
 CREATE TABLE bad_input.good (function text PRIMARY KEY, arguments jsonb);
 INSERT INTO bad_input.good VALUES
@@ -21,6 +33,14 @@ INSERT INTO bad_input.good VALUES
 	('pay_callback', $${"channel": "'test'", "callback_id": "'C2'", "trade_no": "bad_input.trade_no()",
 		"reported": "'paid'", "amount": "100", "currency": "'CNY'"}$$),
 	('pay_review_resolve', $${"review_id": "bad_input.review_id()", "verdict": "'dismiss'", "reason": "'a test'"}$$),
+	('pay_refund', $${"trade_no": "bad_input.paid()", "refund_no": "'F2'", "amount": "50", "reason": "'a test'"}$$),
+	('pay_refund_transition', $${"refund_no": "'F1'", "to_state": "'processing'", "merchant": "'bad'"}$$),
+	('pay_refund_callback', $${"channel": "'test'", "callback_id": "'C1'", "refund_no": "'F1'", "reported": "'processing'",
+		"amount": "40", "currency": "'CNY'", "trade_no": "bad_input.paid()", "merchant": "'bad'"}$$),
+	('pay_dispute_open', $${"trade_no": "bad_input.paid()", "duplicate_of": "(SELECT pay_no::text FROM pay_query('B4', 'bad'))", "reason": "'a test'"}$$),
+	('pay_dispute_resolve', $${"dispute_id": "bad_input.dispute_id()", "verdict": "'reject'", "reason": "'a test'"}$$),
+	('pay_dispute_case', $${"dispute_id": "bad_input.dispute_id()"}$$),
+	('pay_suspects', $${"since": "now()"}$$),
 	('pay_history', $${"trade_no": "bad_input.trade_no()"}$$),
 	('pay_can', $${"from_state": "'paying'", "to_state": "'paid'"}$$),
 	('pay_next', $${"state": "'paying'"}$$),
@@ -32,6 +52,10 @@ INSERT INTO bad_input.good VALUES
 	('pay_grant', $${"role": "current_user::text", "kind": "'auditor'"}$$);
 CREATE FUNCTION bad_input.trade_no() RETURNS text LANGUAGE sql STABLE AS
 	$$SELECT trade_no::text FROM pay_attempt JOIN pay_payment USING (pay_no) WHERE merchant = 'bad' AND order_no = 'B1'$$;
+CREATE FUNCTION bad_input.paid() RETURNS text LANGUAGE sql STABLE AS
+	$$SELECT trade_no::text FROM pay_attempt JOIN pay_payment USING (pay_no) WHERE merchant = 'bad' AND order_no = 'B2'$$;
+CREATE FUNCTION bad_input.dispute_id() RETURNS bigint LANGUAGE sql STABLE AS
+	$$SELECT dispute_id FROM pay_dispute JOIN pay_payment USING (pay_no) WHERE merchant = 'bad' AND order_no = 'B1'$$;
 CREATE FUNCTION bad_input.review_id() RETURNS bigint LANGUAGE sql STABLE AS
 	$$SELECT review_id FROM pay_review JOIN pay_payment USING (pay_no) WHERE merchant = 'bad' AND order_no = 'B1'$$;
 
@@ -124,10 +148,29 @@ INSERT INTO bad_input.bad VALUES
 	('verdict', 'empty', $$''$$, 'PY400'),
 	('verdict', 'unknown', $$'maybe'$$, 'PY400'),
 	('verdict', 'capitals', $$'DISMISS'$$, 'PY400'),
-	('review', 'NULL', 'NULL', 'PY400'),
-	('review', 'none of that id', '0', 'PY404'),
-	('review', 'negative', '-1', 'PY404'),
-	('review', '2^63 - 1', '9223372036854775807', 'PY404'),
+	('id', 'NULL', 'NULL', 'PY400'),
+	('id', 'none of that id', '0', 'PY404'),
+	('id', 'negative', '-1', 'PY404'),
+	('id', '2^63 - 1', '9223372036854775807', 'PY404'),
+	-- a refund's state, which is none of a payment's
+	('refund state', 'NULL', 'NULL', 'PY400'),
+	('refund state', 'empty', $$''$$, 'PY400'),
+	('refund state', 'unknown label', $$'SUCCESS'$$, 'PY400'),
+	('refund state', 'capitals', $$'SUCCEEDED'$$, 'PY400'),
+	('refund state', 'space', $$'succeeded '$$, 'PY400'),
+	('refund state', 'a payment''s', $$'paid'$$, 'PY400'),
+	('refund state', '300 characters', $$repeat('x', 300)$$, 'PY400'),
+	-- what a channel may have started
+	('kind of refund', 'NULL', 'NULL', 'PY400'),
+	('kind of refund', 'empty', $$''$$, 'PY400'),
+	('kind of refund', 'unknown', $$'gift'$$, 'PY400'),
+	('kind of refund', 'capitals', $$'REFUND'$$, 'PY400'),
+	('kind of refund', 'ours alone', $$'surplus'$$, 'PY400'),
+	('verdict of a dispute', 'NULL', 'NULL', 'PY400'),
+	('verdict of a dispute', 'empty', $$''$$, 'PY400'),
+	('verdict of a dispute', 'unknown', $$'maybe'$$, 'PY400'),
+	('verdict of a dispute', 'a review''s', $$'dismiss'$$, 'PY400'),
+	('verdict of a dispute', 'capitals', $$'REJECT'$$, 'PY400'),
 	('role', 'NULL', 'NULL', 'PY400'),
 	('role', 'unknown', $$'nobody at all'$$, 'PY400'),
 	('role', 'public', $$'public'$$, 'PY400'),
@@ -142,6 +185,7 @@ INSERT INTO bad_input.kind VALUES
 	('pay_prepay', 'order_no', 'key'), ('pay_prepay', 'merchant', 'merchant'), ('pay_prepay', 'payer', 'optional key'),
 	('pay_prepay', 'amount', 'amount'), ('pay_prepay', 'currency', 'currency'), ('pay_prepay', 'valid_for', 'duration'),
 	('pay_prepay', 'channel', 'channel'), ('pay_prepay', 'method', 'method'), ('pay_prepay', 'request_id', 'key'),
+	('pay_prepay', 'replaces', 'optional key'),
 	('pay_credential', 'trade_no', 'number'), ('pay_credential', 'trade_no', 'number of nobody'),
 	('pay_credential', 'credential', 'required'), ('pay_credential', 'valid_for', 'duration'),
 	('pay_query', 'order_no', 'key'), ('pay_query', 'merchant', 'merchant'),
@@ -150,8 +194,22 @@ INSERT INTO bad_input.kind VALUES
 	('pay_transition', 'channel_txn', 'optional key'),
 	('pay_callback', 'channel', 'channel'), ('pay_callback', 'callback_id', 'optional key'), ('pay_callback', 'reported', 'state'),
 	('pay_callback', 'amount', 'amount'), ('pay_callback', 'currency', 'currency'), ('pay_callback', 'channel_txn', 'optional key'),
-	('pay_review_resolve', 'review_id', 'review'), ('pay_review_resolve', 'verdict', 'verdict'),
+	('pay_review_resolve', 'review_id', 'id'), ('pay_review_resolve', 'verdict', 'verdict'),
 	('pay_review_resolve', 'reason', 'required'),
+	('pay_refund', 'trade_no', 'number'), ('pay_refund', 'trade_no', 'number of nobody'), ('pay_refund', 'refund_no', 'key'),
+	('pay_refund', 'amount', 'amount'), ('pay_refund', 'reason', 'required'),
+	('pay_refund_transition', 'refund_no', 'key'), ('pay_refund_transition', 'to_state', 'refund state'),
+	('pay_refund_transition', 'channel_txn', 'optional key'), ('pay_refund_transition', 'merchant', 'merchant'),
+	('pay_refund_callback', 'channel', 'channel'), ('pay_refund_callback', 'callback_id', 'optional key'),
+	('pay_refund_callback', 'refund_no', 'key'), ('pay_refund_callback', 'reported', 'refund state'),
+	('pay_refund_callback', 'trade_no', 'optional key'), ('pay_refund_callback', 'channel_txn', 'optional key'),
+	('pay_refund_callback', 'kind', 'kind of refund'), ('pay_refund_callback', 'merchant', 'merchant'),
+	('pay_dispute_open', 'trade_no', 'number'), ('pay_dispute_open', 'trade_no', 'number of nobody'),
+	('pay_dispute_open', 'duplicate_of', 'number'), ('pay_dispute_open', 'duplicate_of', 'number of nobody'),
+	('pay_dispute_open', 'reason', 'required'),
+	('pay_dispute_resolve', 'dispute_id', 'id'), ('pay_dispute_resolve', 'verdict', 'verdict of a dispute'),
+	('pay_dispute_resolve', 'reason', 'required'),
+	('pay_dispute_case', 'dispute_id', 'id'),
 	('pay_history', 'trade_no', 'number'), ('pay_history', 'trade_no', 'number of nobody'),
 	('pay_can', 'from_state', 'label'), ('pay_can', 'to_state', 'label'), ('pay_next', 'state', 'label'), ('pay_is_final', 'state', 'label'),
 	('pay_shard_of', 'trade_no', 'number'), ('pay_time', 'trade_no', 'number'),
@@ -176,8 +234,31 @@ INSERT INTO bad_input.own VALUES
 	('pay_callback', 'trade_no', 'NULL', 'NULL', 'PY400'),
 	('pay_callback', 'trade_no', 'empty', $$''$$, 'PY400'),
 	('pay_callback', 'trade_no', '300 characters', $$repeat('0', 300)$$, 'PY400'),
+	-- an order does not replace itself (of which it may, see prepay_rules)
+	('pay_prepay', 'replaces', 'the same order', $$'B1'$$, 'PY400'),
+	-- refunds: of what was collected and is still there, and by their own numbers
+	('pay_refund', 'trade_no', 'NULL', 'NULL', 'PY400'),
+	('pay_refund', 'trade_no', 'not paid', $$bad_input.trade_no()$$, 'PY409'),
+	('pay_refund', 'trade_no', 'payment not paid', $$overlay(overlay(bad_input.trade_no() PLACING '000' FROM 16) PLACING '80' FROM 20)$$, 'PY409'),
+	('pay_refund', 'amount', 'above refundable', '51', 'PY409'),
+	('pay_refund', 'refund_no', 'with another amount', $$'F1'$$, 'PY422'),
+	('pay_refund', 'refund_no', 'of the form that surplus has', $$replace(bad_input.paid(), '-', '') || 's'$$, 'PY400'),
+	('pay_refund_transition', 'refund_no', 'unknown', $$'F3'$$, 'PY404'),
+	('pay_refund_transition', 'refund_no', 'succeeded', $$'F0'$$, 'PY409'),
+	('pay_refund_transition', 'merchant', 'another', $$'worse'$$, 'PY404'),
+	('pay_refund_callback', 'amount', '0', '0', 'PY400'),
+	('pay_refund_callback', 'amount', '-1', '-1', 'PY400'),
+	('pay_refund_callback', 'amount', '2^63 - 1', '9223372036854775807', 'PY400'),
+	('pay_refund_callback', 'currency', 'cn', $$'cn'$$, 'PY400'),
+	('pay_refund_callback', 'currency', 'empty', $$''$$, 'PY400'),
+	-- disputes: of two payments of one merchant, and with money to send back
+	('pay_dispute_open', 'trade_no', 'NULL', 'NULL', 'PY400'),
+	('pay_dispute_open', 'duplicate_of', 'NULL', 'NULL', 'PY400'),
+	('pay_dispute_open', 'duplicate_of', 'the same payment', $$bad_input.paid()$$, 'PY400'),
+	('pay_dispute_open', 'duplicate_of', 'of another merchant', $$(SELECT pay_no::text FROM pay_payment WHERE merchant = 'worse' AND order_no = 'B3')$$, 'PY409'),
+	('pay_dispute_resolve', 'verdict', 'of what was not paid', $$'refund'$$, 'PY409'),
+	('pay_suspects', 'since', 'NULL', 'NULL', 'PY400'),
 	-- not in this version
-	('pay_prepay', 'replaces', 'an order', $$'B0'$$, '0A000'),
 	('pay_prepay', 'holds', 'a coupon', $$'{coupon:C1}'::text[]$$, '0A000'),
 	-- the same order, another content
 	('pay_create', 'amount', 'another', '101', 'PY422'),
@@ -247,16 +328,22 @@ SELECT decision, merchant FROM pay_create(order_no => ' ', amount => 1, currency
 ROLLBACK;
 
 -- How a refusal reads.
-SELECT function, argument, what, answer FROM bad_input.result
+SELECT function, argument, what, regexp_replace(answer, 'dispute \d+ ', 'dispute <id> ') AS answer FROM bad_input.result
 WHERE (function, argument, what) IN (
 	('pay_prepay', 'order_no', 'NULL'), ('pay_prepay', 'order_no', 'empty'), ('pay_prepay', 'order_no', '256 bytes'),
 	('pay_prepay', 'amount', '0'), ('pay_prepay', 'amount', '2^63 - 1'), ('pay_prepay', 'currency', 'cn'),
 	('pay_prepay', 'channel', 'unknown'), ('pay_prepay', 'method', 'of another channel'), ('pay_prepay', 'amount', 'another'),
-	('pay_prepay', 'replaces', 'an order'), ('pay_prepay', 'valid_for', '-1 hour'),
+	('pay_prepay', 'replaces', 'the same order'), ('pay_prepay', 'holds', 'a coupon'), ('pay_prepay', 'valid_for', '-1 hour'),
 	('pay_transition', 'trade_no', 'ABC123'), ('pay_transition', 'trade_no', 'another route'), ('pay_transition', 'to_state', 'capitals'),
 	('pay_transition', 'to_state', 'paying'), ('pay_transition', 'to_state', 'not legal'), ('pay_callback', 'reported', 'created'),
 	('pay_review_resolve', 'review_id', 'none of that id'), ('pay_review_resolve', 'verdict', 'unknown'),
-	('pay_grant', 'role', 'unknown'))
+	('pay_refund', 'trade_no', 'not paid'), ('pay_refund', 'trade_no', 'payment not paid'), ('pay_refund', 'amount', 'above refundable'),
+	('pay_refund', 'refund_no', 'with another amount'), ('pay_refund', 'refund_no', 'of the form that surplus has'),
+	('pay_refund_transition', 'refund_no', 'unknown'), ('pay_refund_transition', 'refund_no', 'succeeded'),
+	('pay_refund_transition', 'to_state', 'a payment''s'), ('pay_refund_callback', 'kind', 'ours alone'),
+	('pay_dispute_open', 'duplicate_of', 'the same payment'), ('pay_dispute_open', 'duplicate_of', 'of another merchant'),
+	('pay_dispute_resolve', 'dispute_id', 'none of that id'), ('pay_dispute_resolve', 'verdict', 'of what was not paid'),
+	('pay_suspects', 'since', 'NULL'), ('pay_grant', 'role', 'unknown'))
 ORDER BY n;
 
 -- A channel's report of what is no number of ours is not refused but unmatched:
@@ -264,15 +351,24 @@ ORDER BY n;
 BEGIN;
 CREATE TEMP TABLE before ON COMMIT DROP AS
 	SELECT (SELECT count(*) FROM pay_event) AS events, (SELECT md5(string_agg(p::text, '' ORDER BY p::text)) FROM pay_payment p) AS payments,
-		(SELECT md5(string_agg(a::text, '' ORDER BY a::text)) FROM pay_attempt a) AS attempts;
+		(SELECT md5(string_agg(a::text, '' ORDER BY a::text)) FROM pay_attempt a) AS attempts,
+		(SELECT md5(string_agg(r::text, '' ORDER BY r::text)) FROM pay_refund r) AS refunds;
 SELECT kind, what, decision, pay_no IS NULL AS no_payment, state, trade_no IS NOT NULL AS says_which
 FROM bad_input.bad, LATERAL (SELECT test.try('SELECT ' || value) AS number) AS n,
 	pay_callback(channel => 'test', callback_id => 'bad', trade_no => number, reported => 'paid', amount => 100, currency => 'CNY')
 WHERE kind IN ('number', 'number of nobody') AND what NOT IN ('empty', 'no UTF-8', '300 digits') ORDER BY kind, what COLLATE "C";
 SELECT count(*) AS reviews, bool_and(about_money) AS about_money, bool_and(pay_no IS NULL) AS of_no_payment
 FROM pay_review WHERE kind = 'unmatched' AND message_id = 'bad';
+-- So is one of a refund that nobody asked for: whose money would it give back?
+SELECT decision, state IS NULL AS no_state, count(*)
+FROM bad_input.bad, LATERAL (SELECT test.try('SELECT ' || value) AS number) AS n,
+	pay_refund_callback(channel => 'test', callback_id => 'bad ' || what, refund_no => 'F9', trade_no => number, reported => 'succeeded', amount => 100, currency => 'CNY')
+WHERE kind IN ('number', 'number of nobody') AND what NOT IN ('empty', 'no UTF-8', '300 digits') GROUP BY 1, 2;
+SELECT count(*) AS reviews, bool_or(about_money) AS about_money, bool_and(pay_no IS NULL) AS of_no_payment, min(refund_reported) AS refund_reported
+FROM pay_review WHERE kind = 'unmatched' AND refund_no = 'F9';
 SELECT events = (SELECT count(*) FROM pay_event) AS events, payments = (SELECT md5(string_agg(p::text, '' ORDER BY p::text)) FROM pay_payment p) AS payments,
-	attempts = (SELECT md5(string_agg(a::text, '' ORDER BY a::text)) FROM pay_attempt a) AS attempts FROM before;
+	attempts = (SELECT md5(string_agg(a::text, '' ORDER BY a::text)) FROM pay_attempt a) AS attempts,
+	refunds = (SELECT md5(string_agg(r::text, '' ORDER BY r::text)) FROM pay_refund r) AS refunds FROM before;
 ROLLBACK;
 
 DROP SCHEMA bad_input CASCADE;

@@ -10,6 +10,10 @@ SELECT decision FROM pay_transition(trade_no => test.number('guards', 'A1', 1, 2
 SELECT decision FROM pay_callback(channel => 'test', callback_id => 'C1', trade_no => test.number('guards', 'A1', 1, 2)::text,
 	reported => 'paid', amount => 99, currency => 'CNY');
 SELECT decision FROM pay_callback(channel => 'test', callback_id => 'C1', trade_no => 'guards', reported => 'failed');
+-- A paid order with a refund, and the case that it is one too many.
+SELECT test.put('guards', 'R1', 'paid', '{paid}') IS NOT NULL AS put;
+SELECT decision FROM pay_refund(trade_no => test.number('guards', 'R1')::text, refund_no => 'guards 1', amount => 60, reason => 'too late');
+SELECT decision FROM pay_dispute_open(trade_no => test.number('guards', 'R1')::text, duplicate_of => test.number('guards', 'A1')::text, reason => 'twice');
 
 -- ---- immutable columns: every column of every table, and who may be changed ----
 
@@ -25,9 +29,10 @@ SELECT c.relname::text AS relation, a.attname::text AS column, a.attnum AS n,
 		WHEN 'jsonb' THEN $$'{"changed": true}'$$
 		WHEN 'pay_state' THEN $$'reversed'$$
 		WHEN 'pay_decision' THEN $$'confirm'$$
+		WHEN 'pay_refund_state' THEN $$'processing'$$
 		ELSE format('coalesce(%I, 0) + 1', a.attname) END AS value
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-WHERE c.relname IN ('pay_payment', 'pay_attempt', 'pay_event', 'pay_review') AND c.relnamespace = 'public'::regnamespace
+WHERE c.relname IN ('pay_payment', 'pay_attempt', 'pay_event', 'pay_review', 'pay_refund', 'pay_dispute') AND c.relnamespace = 'public'::regnamespace
 	AND a.attnum > 0 AND NOT a.attisdropped;
 -- One transaction each, rolled back; a CHECK that the single column breaks says 23514.
 CREATE FUNCTION guards_test.change(statement text) RETURNS text LANGUAGE plpgsql AS $$
@@ -43,18 +48,23 @@ END
 $$;
 CREATE TABLE guards_test.answer AS
 SELECT relation, n, "column", guards_test.change(format('UPDATE %I SET %I = %s WHERE %s', relation, "column", value,
-	CASE relation WHEN 'pay_review' THEN 'message_id = ''C1'' AND trade_no = ''guards''' ELSE
-		format('pay_no = %L', test.number('guards', 'A1')) END
+	CASE WHEN relation = 'pay_review' THEN 'message_id = ''C1'' AND trade_no = ''guards'''
+		ELSE format('pay_no = %L', test.number('guards', CASE WHEN relation IN ('pay_refund', 'pay_dispute') THEN 'R1' ELSE 'A1' END)) END
 	|| CASE relation WHEN 'pay_attempt' THEN ' AND attempt = 2' WHEN 'pay_event' THEN ' AND seq = 1' ELSE '' END)) AS answer
 FROM guards_test.changed;
 SELECT relation, answer, string_agg("column", ' ' ORDER BY n) AS columns FROM guards_test.answer GROUP BY 1, 2 ORDER BY 1, 2;
 -- The design's list of what is immutable, against that.
 SELECT relation, "column", answer FROM guards_test.answer
 WHERE (answer = 'PY423') <> CASE relation
-	WHEN 'pay_payment' THEN "column" IN ('pay_no', 'merchant', 'order_no', 'amount', 'currency', 'created_at', 'last_seq', 'routes')
-	WHEN 'pay_attempt' THEN "column" IN ('trade_no', 'pay_no', 'attempt', 'route', 'amount', 'request_id', 'opened_at')
+	-- what went back follows from the refunds, and which order replaced it from pay_prepay()
+	WHEN 'pay_payment' THEN "column" IN ('pay_no', 'merchant', 'order_no', 'amount', 'currency', 'created_at', 'last_seq', 'routes',
+		'amount_refunded', 'replaced_by')
+	WHEN 'pay_attempt' THEN "column" IN ('trade_no', 'pay_no', 'attempt', 'route', 'amount', 'request_id', 'opened_at',
+		'amount_extra', 'amount_reserved', 'amount_refunded')
 	WHEN 'pay_event' THEN true
-	WHEN 'pay_review' THEN true END;	-- pay_review_resolve() is the way
+	WHEN 'pay_review' THEN true		-- pay_review_resolve() is the way
+	WHEN 'pay_refund' THEN "column" NOT IN ('state', 'reason', 'channel_txn')
+	WHEN 'pay_dispute' THEN true END;	-- pay_dispute_resolve() is the way
 -- Setting what is there already changes nothing and is nothing.
 UPDATE pay_payment SET amount = amount, state = state, order_no = order_no WHERE merchant = 'guards';
 UPDATE pay_event SET reason = reason WHERE pay_no = test.number('guards', 'A1');
@@ -65,14 +75,25 @@ SELECT test.try($$UPDATE pay_payment SET amount = 1, currency = 'USD' WHERE merc
 SELECT test.try($$UPDATE pay_attempt SET amount = 1 WHERE pay_no = test.number('guards', 'A1')$$);
 SELECT test.try($$UPDATE pay_event SET reason = 'it was otherwise' WHERE pay_no = test.number('guards', 'A1')$$);
 SELECT test.try($$UPDATE pay_review SET amount = 1 WHERE trade_no = 'guards'$$);
+SELECT test.try($$UPDATE pay_refund SET amount = 1 WHERE refund_no = 'guards 1'$$);
+SELECT test.try($$UPDATE pay_dispute SET verdict = 'reject' WHERE reason = 'twice'$$);
+SELECT test.try($$UPDATE pay_payment SET amount_refunded = 60 WHERE merchant = 'guards' AND order_no = 'R1'$$);
+
+-- Once it is paid, who paid how much is not changed by hand; nor that an order was replaced.
+SELECT test.put('guards', 'R2', 'paying', '{paying}') IS NOT NULL AS put;
+SELECT decision FROM pay_prepay(order_no => 'R3', amount => 100, currency => 'CNY', merchant => 'guards', channel => 'test', method => 'test', request_id => 'R1', replaces => 'R2');
+SELECT relation, set, order_no, guards_test.change(format('UPDATE %I SET %s WHERE pay_no = test.number(''guards'', %L)', relation, set, order_no)) AS answer
+FROM (VALUES ('pay_payment', 'winner = 2', 'R1'), ('pay_payment', 'winner = NULL', 'R1'), ('pay_payment', 'amount_collected = 150', 'R1'),
+	('pay_attempt', 'amount_collected = 150', 'R1'), ('pay_attempt', 'amount_collected = 50', 'R1'), ('pay_payment', 'metadata = ''{}''', 'R1'),
+	('pay_payment', 'end_requested = false', 'R2'), ('pay_payment', 'replaced_by = NULL', 'R2'), ('pay_payment', 'payer = ''bob''', 'R2')) AS u (relation, set, order_no);
 
 -- ---- DELETE and TRUNCATE ----
 
 CREATE TEMP TABLE before AS SELECT test.fingerprint();
 SELECT relation, test.try(format('DELETE FROM %I', relation)) AS answer
-FROM unnest('{pay_payment,pay_attempt,pay_event,pay_review,pay_channel}'::text[]) AS r (relation);
+FROM unnest('{pay_payment,pay_attempt,pay_event,pay_review,pay_refund,pay_dispute,pay_channel}'::text[]) AS r (relation);
 SELECT relation, test.try(format('TRUNCATE %I', relation)) AS answer
-FROM unnest('{pay_payment,pay_attempt,pay_event,pay_review,pay_channel}'::text[]) AS r (relation);
+FROM unnest('{pay_payment,pay_attempt,pay_event,pay_review,pay_refund,pay_dispute,pay_channel}'::text[]) AS r (relation);
 SELECT test.sqlstate('TRUNCATE pay_grantee, pay_event CASCADE') AS together;
 SELECT fingerprint = test.fingerprint() AS nothing_lost FROM before;
 
@@ -98,13 +119,18 @@ SELECT test.sqlstate($$UPDATE pay_attempt SET state = 'paid' WHERE pay_no = test
 UPDATE pay_attempt SET state = 'paid', amount_collected = 100 WHERE pay_no = test.number('guards', 'B2');
 SELECT test.states('guards', 'B2');
 SELECT decision FROM pay_prepay(order_no => 'B2', amount => 100, currency => 'CNY', merchant => 'guards', channel => 'test', method => 'test', request_id => 'R2');
--- Where the order needs no more money, money by hand is surplus too: recorded, and put up for review.
+-- Where the order needs no more money, money by hand is surplus too: recorded, and a refund is opened.
 SELECT test.put('guards', 'B5', 'paying', '{paying,paying}', multi => true) IS NOT NULL AS put;
 UPDATE pay_attempt SET state = 'paid', amount_collected = 100 WHERE pay_no = test.number('guards', 'B5') AND attempt = 1;
 UPDATE pay_attempt SET state = 'paid', amount_collected = 100 WHERE pay_no = test.number('guards', 'B5') AND attempt = 2;
 SELECT test.states('guards', 'B5');
-SELECT seq, source, attempt, decision FROM pay_history(test.number('guards', 'B5')::text);
-SELECT kind, source, attempt, reported, amount FROM pay_review WHERE pay_no = test.number('guards', 'B5');
+SELECT seq, source, attempt, decision, refund_after FROM pay_history(test.number('guards', 'B5')::text);
+SELECT kind, attempt, state, amount, adopted, refund_no = replace(test.number('guards', 'B5', 1, 2)::text, '-', '') || 's' AS its_number
+FROM pay_refund WHERE pay_no = test.number('guards', 'B5');
+SELECT amount_reserved, amount_refunded FROM pay_attempt WHERE pay_no = test.number('guards', 'B5') AND attempt = 2;
+SELECT count(*) AS reviews FROM pay_review WHERE pay_no = test.number('guards', 'B5');
+-- Nobody may say of that refund that it was cancelled: then the money would be kept.
+SELECT test.try($$UPDATE pay_refund SET state = 'cancelled' WHERE pay_no = test.number('guards', 'B5')$$);
 -- Several in one transaction, and a function's among them: each step is one event.
 BEGIN;
 UPDATE pay_attempt SET state = 'unknown' WHERE pay_no = test.number('guards', 'B3');
@@ -121,6 +147,35 @@ SELECT test.states('guards', 'B4');
 SELECT count(*) AS events, max(seq) = (SELECT last_seq FROM pay_payment WHERE pay_no = test.number('guards', 'B4')) AS numbered,
 	string_agg(attempt || ': ' || attempt_before || '>' || attempt_after, ', ' ORDER BY attempt) AS attempts
 FROM pay_history(test.number('guards', 'B4')::text);
+
+-- ---- a direct UPDATE of a refund: logged in its payment's history, and the sums follow ----
+
+CREATE FUNCTION guards_test.sums(OUT state text, OUT reserved bigint, OUT refunded bigint, OUT of_payment bigint, OUT last_seq integer) LANGUAGE sql AS $$
+	SELECT r.state::text, a.amount_reserved, a.amount_refunded, p.amount_refunded, p.last_seq
+	FROM pay_refund r JOIN pay_payment p USING (pay_no) JOIN pay_attempt a USING (pay_no, attempt) WHERE r.refund_no = 'guards 1'
+$$;
+SELECT * FROM guards_test.sums();
+UPDATE pay_refund SET state = 'processing', channel_txn = 'T1' WHERE refund_no = 'guards 1';
+UPDATE pay_refund SET reason = 'much too late' WHERE refund_no = 'guards 1';
+UPDATE pay_refund SET state = 'failed' WHERE refund_no = 'guards 1';
+SELECT * FROM guards_test.sums();
+-- Failed, it reserves nothing: another one takes the money, and then it fits no more, by hand neither.
+SELECT decision, refundable FROM pay_refund(trade_no => test.number('guards', 'R1')::text, refund_no => 'guards 2', amount => 50, reason => 'other');
+SELECT test.try($$UPDATE pay_refund SET state = 'requested' WHERE refund_no = 'guards 1'$$);
+SELECT test.try($$UPDATE pay_refund SET state = 'succeeded' WHERE refund_no = 'guards 1'$$);
+SELECT decision, refundable FROM pay_refund_transition(refund_no => 'guards 2', to_state => 'cancelled', merchant => 'guards');
+UPDATE pay_refund SET state = 'succeeded' WHERE refund_no = 'guards 1';
+SELECT * FROM guards_test.sums();
+-- Success is final: a superuser does not undo it.
+SELECT test.try($$UPDATE pay_refund SET state = 'failed' WHERE refund_no = 'guards 1'$$);
+-- Two refunds of one payment in one statement.
+SELECT refund_no, decision, refundable FROM unnest('{guards 3,guards 4}'::text[]) AS n (refund_no),
+	pay_refund(trade_no => test.number('guards', 'R1')::text, refund_no => n.refund_no, amount => 10, reason => 'both') AS f (decision, "no", a, b, c, d, e, refundable);
+UPDATE pay_refund SET state = 'succeeded' WHERE refund_no IN ('guards 3', 'guards 4');
+SELECT * FROM guards_test.sums();
+SELECT seq, source, attempt, refund_no, decision, amount, refund_before, refund_after, payment_before, payment_after, attempt_before, attempt_after,
+	regexp_replace(reason, 'dispute \d+', 'dispute <id>') AS reason
+FROM pay_history(test.number('guards', 'R1')::text);
 
 -- ---- INSERT is not a step ----
 
@@ -197,22 +252,28 @@ $$;
 CREATE FUNCTION guards_test.spoiled(relation text, spoils text, OUT by_update text, OUT by_function text) LANGUAGE plpgsql AS $$
 BEGIN
 	EXECUTE format('CREATE TRIGGER zzz BEFORE UPDATE ON %I FOR EACH ROW EXECUTE FUNCTION guards_test.spoil(%s)', relation, spoils);
-	by_update := guards_test.change(format('UPDATE %I SET %s WHERE pay_no = test.number(''guards'', ''A1'')', relation,
-		CASE relation WHEN 'pay_payment' THEN 'payer = ''carol''' ELSE 'channel_txn = ''T9''' END));
-	by_function := guards_test.change('SELECT pay_transition(trade_no => test.number(''guards'', ''A1'', 1, 2)::text, to_state => ''failed'')');
+	by_update := guards_test.change(format('UPDATE %I SET %s WHERE %s', relation,
+		CASE relation WHEN 'pay_payment' THEN 'payer = ''carol''' ELSE 'channel_txn = ''T9''' END,
+		CASE relation WHEN 'pay_refund' THEN 'refund_no = ''guards 5''' ELSE 'pay_no = test.number(''guards'', ''A1'')' END));
+	by_function := guards_test.change('SELECT ' || CASE relation
+		WHEN 'pay_refund' THEN 'pay_refund_transition(refund_no => ''guards 5'', to_state => ''processing'', merchant => ''guards'')'
+		ELSE 'pay_transition(trade_no => test.number(''guards'', ''A1'', 1, 2)::text, to_state => ''failed'')' END);
 	EXECUTE format('DROP TRIGGER zzz ON %I', relation);
 END
 $$;
+SELECT decision, state FROM pay_refund(trade_no => test.number('guards', 'R1')::text, refund_no => 'guards 5', amount => 10, reason => 'to be spoiled');
 SELECT relation, spoils, by_update, by_function
 FROM (VALUES
 	(1, 'pay_payment', $$'harmless'$$), (2, 'pay_payment', $$'state', 'closed'$$), (3, 'pay_payment', $$'state', 'paying'$$),
 	(4, 'pay_payment', $$'state', 'created'$$), (5, 'pay_payment', $$'amount'$$), (6, 'pay_payment', $$'last_seq'$$),
 	(7, 'pay_payment', $$'nothing'$$),
 	(8, 'pay_attempt', $$'harmless'$$), (9, 'pay_attempt', $$'state', 'closed'$$), (10, 'pay_attempt', $$'state', 'paying'$$),
-	(11, 'pay_attempt', $$'state', 'created'$$), (12, 'pay_attempt', $$'amount'$$), (13, 'pay_attempt', $$'nothing'$$)) AS v (n, relation, spoils),
+	(11, 'pay_attempt', $$'state', 'created'$$), (12, 'pay_attempt', $$'amount'$$), (13, 'pay_attempt', $$'nothing'$$),
+	(14, 'pay_refund', $$'harmless'$$), (15, 'pay_refund', $$'state', 'cancelled'$$), (16, 'pay_refund', $$'amount'$$), (17, 'pay_refund', $$'nothing'$$)) AS v (n, relation, spoils),
 	guards_test.spoiled(relation, spoils)
 ORDER BY n;
 SELECT test.states('guards', 'A1');
+SELECT state, amount FROM pay_refund WHERE refund_no = 'guards 5';
 
 -- Where triggers are switched off nothing is guarded: that is PostgreSQL's own superuser switch.
 BEGIN;

@@ -47,6 +47,13 @@ FROM (SELECT numbers_test.bits(pay_no) FROM pay_payment WHERE merchant = 'number
 	UNION ALL SELECT numbers_test.bits(trade_no) FROM pay_attempt JOIN pay_payment USING (pay_no)
 		WHERE merchant = 'numbers' AND order_no = 'N1') AS n (bits);
 
+-- A payment's row alone gives the numbers of its attempts: by them they are found without an index on pay_no.
+SELECT pay_trade_nos(pay_no, routes) = (SELECT array_agg(a.trade_no ORDER BY a.attempt) FROM pay_attempt a WHERE a.pay_no = p.pay_no) AS its_attempts
+FROM pay_payment p WHERE p.merchant = 'numbers' AND p.order_no = 'N1';
+SELECT cardinality(pay_trade_nos(test.number('numbers', 'N2'), array_fill(10::smallint, '{63}'))) AS at_most,
+	(pay_trade_nos(test.number('numbers', 'N2'), array_fill(10::smallint, '{63}')))[63] = test.number('numbers', 'N2', 10, 63) AS the_last,
+	pay_trade_nos(test.number('numbers', 'N2'), '{}') AS without_attempts, pay_trade_nos(NULL, '{10}') AS of_nobody;
+
 -- ---- shards: of a number and of an order alike ----
 
 SELECT left(order_no, 8) AS order_no, left(merchant, 8) AS merchant, pay_shard(order_no, merchant) AS shard,

@@ -46,6 +46,22 @@ RETURNS SETOF record LANGUAGE sql AS $$
 	FROM pay_review WHERE pay_no = reports_test.pay_no(order_no) ORDER BY review_id
 $$;
 
+-- What goes back, and what refund that is.
+CREATE FUNCTION reports_test.refunds(order_no text, OUT kind text, OUT attempt integer, OUT state text, OUT amount bigint, OUT refund_no text, OUT reason text)
+RETURNS SETOF record LANGUAGE sql AS $$
+	SELECT kind, attempt, state::text, amount,
+		regexp_replace(replace(refund_no, replace(reports_test.trade_no(order_no, attempt), '-', ''), '<trade_no>'), 'x[0-9a-f]{16}$', 'x<transaction>'),
+		regexp_replace(reason, 'review \d+', 'review <id>')
+	FROM pay_refund r WHERE pay_no = reports_test.pay_no(order_no) ORDER BY attempt, requested_at
+$$;
+-- The money of a payment, counted.
+CREATE FUNCTION reports_test.balance(order_no text, OUT state text, OUT needed bigint, OUT collected bigint, OUT surplus bigint, OUT reserved bigint,
+	OUT refunded bigint, OUT refundable bigint, OUT to_close integer)
+LANGUAGE sql AS $$
+	SELECT state::text, needed, collected, surplus, reserved, refunded, refundable, to_close
+	FROM pay_balance WHERE pay_no = reports_test.pay_no(balance.order_no)
+$$;
+
 -- ---- applied, and then everything that comes twice or too late ----
 
 SELECT reports_test.open('A1');
@@ -152,6 +168,21 @@ SELECT * FROM reports_test.transition('D3', 'capturing', amount => 60);
 SELECT * FROM reports_test.callback('D3', 'C3', 'paid', 100, 'CNY');
 SELECT * FROM reports_test.callback('D3', 'C4', 'paid', 60, 'CNY');
 SELECT state, amount, amount_collected FROM pay_payment WHERE pay_no = reports_test.pay_no('D3');
+SELECT amount_to_capture, amount_collected FROM pay_attempt WHERE pay_no = reports_test.pay_no('D3');
+-- Without an amount all of it is captured. What became of that nobody knows: it is not captured a second time.
+SELECT reports_test.open('D4');
+SELECT * FROM reports_test.transition('D4', 'authorized');
+SELECT * FROM reports_test.transition('D4', 'capturing');
+SELECT amount_to_capture FROM pay_attempt WHERE pay_no = reports_test.pay_no('D4');
+SELECT * FROM reports_test.transition('D4', 'unknown');
+SELECT test.try($$SELECT reports_test.transition('D4', 'capturing')$$);
+-- Unless the channel is asked, and says that it was not; or that it is at it.
+SELECT * FROM reports_test.callback('D4', 'C1', 'capturing');
+SELECT * FROM reports_test.callback('D4', 'C2', 'unknown');
+SELECT * FROM reports_test.callback('D4', 'C3', 'authorized', 100, 'CNY');
+SELECT * FROM reports_test.transition('D4', 'capturing', amount => 70);
+SELECT * FROM reports_test.callback('D4', 'C4', 'paid', 70, 'CNY');
+SELECT amount_to_capture, amount_collected FROM pay_attempt WHERE pay_no = reports_test.pay_no('D4');
 -- A callback must say how much; a transition means the attempt's own amount.
 SELECT reports_test.open('D2');
 SELECT test.try($$SELECT reports_test.callback('D2', 'C1', 'paid', 100)$$);
@@ -179,34 +210,52 @@ SELECT test.states('reports', 'E2');
 SELECT decision, credential IS NULL AS nothing_to_hand_out FROM pay_credential(trade_no => reports_test.trade_no('E2', 2), credential => 'prepay_id=2', valid_for => '1 hour');
 SELECT * FROM reports_test.callback('E2', 'C3', 'paid', 100, 'CNY', 'T2', attempt => 2);
 SELECT test.states('reports', 'E2');
--- Told again it is known, and there is one review, not two.
+-- Told again it is known, and there is one refund, not two; no person need look at it.
 SELECT * FROM reports_test.callback('E2', 'C4', 'paid', 100, 'CNY', 'T2', attempt => 2);
 SELECT * FROM reports_test.callback('E2', 'C3', 'paid', 100, 'CNY', 'T2', attempt => 2);
 SELECT * FROM reports_test.history('E2');
+SELECT * FROM reports_test.refunds('E2');
 SELECT * FROM reports_test.reviews('E2');
-SELECT winner, amount_collected FROM pay_payment WHERE pay_no = reports_test.pay_no('E2');
-SELECT attempt, state, amount_collected FROM pay_attempt WHERE pay_no = reports_test.pay_no('E2') ORDER BY attempt;
+SELECT * FROM reports_test.balance('E2');
+SELECT winner, amount_collected, amount_refunded FROM pay_payment WHERE pay_no = reports_test.pay_no('E2');
+SELECT attempt, state, amount_collected, amount_reserved, amount_refunded FROM pay_attempt WHERE pay_no = reports_test.pay_no('E2') ORDER BY attempt;
 -- The loser may also end without money.
 SELECT reports_test.open('E3', 'R1', true), reports_test.open('E3', 'R2', true);
 SELECT * FROM reports_test.callback('E3', 'C1', 'paid', 100, 'CNY', attempt => 2);
 SELECT * FROM reports_test.callback('E3', 'C2', 'closed');
 SELECT test.states('reports', 'E3');
 
--- Money after the payment was closed: recorded, surplus, and it stays closed.
+-- Money after the payment was closed: recorded, surplus, and it stays closed. The answer names the refund, the first one and the repeated one.
 SELECT reports_test.open('E4');
 SELECT decision, state FROM pay_transition(trade_no => reports_test.pay_no('E4')::text, to_state => 'closed', reason => 'order cancelled');
-SELECT * FROM reports_test.callback('E4', 'C1', 'paid', 100, 'CNY', 'T1');
+SELECT decision, state, attempt_state, refundable, refund_no = replace(reports_test.trade_no('E4'), '-', '') || 's' AS its_refund, detail
+FROM pay_callback(channel => 'test', callback_id => 'C1', trade_no => reports_test.trade_no('E4'), reported => 'paid', amount => 100, currency => 'CNY', channel_txn => 'T1');
+SELECT decision, refund_no = replace(reports_test.trade_no('E4'), '-', '') || 's' AS its_refund
+FROM pay_callback(channel => 'test', callback_id => 'C1', trade_no => reports_test.trade_no('E4'), reported => 'paid', amount => 100, currency => 'CNY', channel_txn => 'T1');
 SELECT * FROM reports_test.callback('E4', 'C2', 'paid', 100, 'CNY', 'T1');
 SELECT test.states('reports', 'E4');
+SELECT * FROM reports_test.refunds('E4');
 SELECT * FROM reports_test.reviews('E4');
+SELECT * FROM reports_test.balance('E4');
 SELECT state, winner, amount_collected, end_requested FROM pay_payment WHERE pay_no = reports_test.pay_no('E4');
--- Only authorized: surplus too, and so is what it becomes.
+-- Only authorized: surplus too. Nothing is refunded, it is to be voided; and must not be captured.
 SELECT reports_test.open('E5');
 SELECT decision, state FROM pay_transition(trade_no => reports_test.pay_no('E5')::text, to_state => 'reversed');
-SELECT * FROM reports_test.callback('E5', 'C1', 'authorized', 100, 'CNY', 'T1');
+SELECT decision, state, attempt_state, refund_no, detail FROM pay_callback(channel => 'test', callback_id => 'C1',
+	trade_no => reports_test.trade_no('E5'), reported => 'authorized', amount => 100, currency => 'CNY', channel_txn => 'T1');
+SELECT * FROM reports_test.balance('E5');
+SELECT test.try($$SELECT reports_test.transition('E5', 'capturing')$$);
+BEGIN;
+SELECT * FROM reports_test.transition('E5', 'closing');
+SELECT * FROM reports_test.callback('E5', 'C3', 'reversed');
+SELECT * FROM reports_test.balance('E5');
+ROLLBACK;
+-- The channel captured it all the same: that is money, and goes back.
 SELECT * FROM reports_test.callback('E5', 'C2', 'paid', 100, 'CNY', 'T1');
 SELECT test.states('reports', 'E5');
-SELECT kind, reported FROM reports_test.reviews('E5');
+SELECT * FROM reports_test.refunds('E5');
+SELECT * FROM reports_test.reviews('E5');
+SELECT * FROM reports_test.balance('E5');
 -- Asked to end but not over: the order still waits for the money on its way.
 SELECT reports_test.open('E6');
 SELECT decision, state FROM pay_transition(trade_no => reports_test.pay_no('E6')::text, to_state => 'closing');
@@ -296,12 +345,14 @@ SELECT count(*) AS open_reviews FROM pay_review WHERE pay_no = reports_test.pay_
 -- Again the same way: unchanged. Another way: no.
 SELECT reports_test.resolve('V1', 'accept');
 SELECT reports_test.resolve('V1', 'dismiss');
--- refund: the money arrived and goes back; the order still waits to be paid.
+-- refund: the money arrived and goes back, by a refund of the attempt; the order still waits to be paid.
 SELECT reports_test.open('V2');
 SELECT * FROM reports_test.callback('V2', 'C1', 'paid', 90, 'CNY', 'T1');
 SELECT reports_test.resolve('V2', 'refund');
 SELECT test.states('reports', 'V2');
-SELECT amount_collected FROM pay_attempt WHERE pay_no = reports_test.pay_no('V2');
+SELECT amount_collected, amount_reserved FROM pay_attempt WHERE pay_no = reports_test.pay_no('V2');
+SELECT * FROM reports_test.refunds('V2');
+SELECT * FROM reports_test.balance('V2');
 SELECT reports_test.open('V2', 'R2');
 -- dismiss: nothing follows.
 SELECT reports_test.open('V3');
@@ -314,13 +365,38 @@ SELECT * FROM reports_test.callback('V4', 'C1', 'paid', 90, 'CNY', 'T1');
 SELECT * FROM reports_test.callback('V4', 'C2', 'paid', 100, 'CNY', 'T1');
 SELECT reports_test.resolve('V4', 'accept');
 SELECT reports_test.resolve('V4', 'dismiss');
--- surplus money is never kept.
+-- Ended in the meantime: the same; and what came all the same goes back.
 SELECT reports_test.open('V5');
+SELECT * FROM reports_test.callback('V5', 'C1', 'paid', 90, 'CNY', 'T1');
 SELECT decision FROM pay_transition(trade_no => reports_test.pay_no('V5')::text, to_state => 'closed');
-SELECT * FROM reports_test.callback('V5', 'C1', 'paid', 100, 'CNY', 'T1');
 SELECT reports_test.resolve('V5', 'accept');
-SELECT reports_test.resolve('V5', 'refund', 'sent back by hand');
+SELECT reports_test.resolve('V5', 'refund');
 SELECT test.states('reports', 'V5');
+SELECT * FROM reports_test.refunds('V5');
+-- Paid again by another transaction: what came the second time is extra, and goes back by a refund of its own, once.
+SELECT reports_test.open('V6');
+SELECT * FROM reports_test.callback('V6', 'C1', 'paid', 100, 'CNY', 'T1');
+SELECT * FROM reports_test.callback('V6', 'C2', 'paid', 100, 'CNY', 'T2');
+SELECT answer.decision, state, attempt_state, refundable, answer.refund_no LIKE replace(reports_test.trade_no('V6'), '-', '') || 'x%' AS its_refund
+FROM pay_review r, pay_review_resolve(review_id, 'refund', 'the bank booked it twice') AS answer WHERE r.pay_no = reports_test.pay_no('V6');
+SELECT reports_test.resolve('V6', 'refund');
+-- The channel tells of that transaction again: now it is known, and no new review.
+SELECT * FROM reports_test.callback('V6', 'C3', 'paid', 100, 'CNY', 'T2');
+SELECT count(*) AS reviews, count(resolved_at) AS resolved FROM pay_review WHERE pay_no = reports_test.pay_no('V6');
+SELECT * FROM reports_test.refunds('V6');
+SELECT amount_collected, amount_extra, amount_reserved FROM pay_attempt WHERE pay_no = reports_test.pay_no('V6');
+SELECT * FROM reports_test.balance('V6');
+-- Money of another currency has no refund here: it is given back by hand.
+SELECT reports_test.open('V7');
+SELECT * FROM reports_test.callback('V7', 'C1', 'paid', 100, 'USD', 'T1');
+SELECT reports_test.resolve('V7', 'refund');
+SELECT reports_test.resolve('V7', 'dismiss', 'sent back by hand');
+-- What is only authorized is voided.
+SELECT reports_test.open('V8');
+SELECT * FROM reports_test.callback('V8', 'C1', 'authorized', 90, 'CNY', 'T1');
+SELECT reports_test.resolve('V8', 'refund');
+SELECT test.states('reports', 'V8');
+SELECT count(*) AS refunds FROM reports_test.refunds('V8');
 -- unmatched: there is nothing to apply it to.
 SELECT regexp_replace(test.try(format('SELECT decision FROM pay_review_resolve(%s, %L, %L)', review_id, v.verdict, 'who knows')),
 	'review \d+', 'review <id>') AS resolved
@@ -364,5 +440,10 @@ FROM (SELECT *, row_number() OVER payment AS n,
 	FROM pay_event JOIN pay_payment USING (pay_no) WHERE merchant = 'reports'
 	WINDOW payment AS (PARTITION BY pay_no ORDER BY seq)) AS e;
 SELECT count(*) AS messages_twice FROM (SELECT 1 FROM pay_event WHERE message_id IS NOT NULL GROUP BY pay_no, source, message_id HAVING count(*) > 1) AS m;
+
+-- And every payment's money adds up.
+SELECT count(*) > 20 AS payments, count(*) FILTER (WHERE collected <> needed + surplus) AS unaccounted,
+	count(*) FILTER (WHERE reserved + refunded > collected) AS given_back_twice, sum(surplus) AS surplus, sum(refunded) AS refunded
+FROM pay_balance WHERE merchant = 'reports';
 
 DROP SCHEMA reports_test CASCADE;

@@ -1,5 +1,6 @@
--- Every step of both machines, legal and illegal: as the functions show it, as
--- they take it, and as a superuser's own UPDATE is let through or refused.
+-- Every step of payments and attempts, legal and illegal: as the functions show it,
+-- as they take it, and as a superuser's own UPDATE is let through or refused. (Of
+-- refunds: see refund_steps.)
 
 CREATE SCHEMA steps_test;
 SET client_min_messages = warning;
@@ -34,9 +35,9 @@ SELECT n, state FROM unnest('{created,paying,authorized,capturing,unknown,closin
 
 -- ---- as the functions show them ----
 
--- pay_steps(): these and no others.
-SELECT count(*) AS steps, count(DISTINCT (machine, from_state, to_state)) AS different FROM pay_steps();
-(SELECT machine, from_state, to_state FROM pay_steps()
+-- pay_steps(): three machines; of these two, these steps and no others.
+SELECT machine, count(*) AS steps, count(DISTINCT (from_state, to_state)) AS different FROM pay_steps() GROUP BY machine ORDER BY machine;
+(SELECT machine, from_state, to_state FROM pay_steps() WHERE machine <> 'refund'
 	EXCEPT SELECT machine, from_state, unnest(to_states) FROM steps_test.legal)
 UNION ALL (SELECT machine, from_state, unnest(to_states) FROM steps_test.legal
 	EXCEPT SELECT machine, from_state, to_state FROM pay_steps());
@@ -163,7 +164,8 @@ SELECT way, from_state, to_state, answer, payment, attempt,
 	machine = 'payment' AND from_state IN ('closing', 'closed', 'reversed')
 		OR way = 'payment by transition' AND steps AND to_state IN ('closing', 'closed', 'reversed') AS end_requested,
 	-- every report and every change is an event, a refusal is none; a step of the whole
-	-- payment is one for each attempt that it changes and one for the payment
+	-- payment is one for each attempt that it changes and one for the payment; money
+	-- that is surplus has one more, of the refund that it opens
 	CASE WHEN answer LIKE 'PY%' OR NOT steps AND way LIKE '%UPDATE' THEN NULL
 		ELSE concat_ws('; ',
 			CASE WHEN machine = 'attempt' OR is_of_one AND way <> 'payment by UPDATE' OR attempt <> attempt_before
@@ -172,7 +174,9 @@ SELECT way, from_state, to_state, answer, payment, attempt,
 			CASE WHEN machine = 'payment' AND (way = 'payment by UPDATE' OR NOT is_of_one)
 				THEN format('%s: %s>%s, 0: > by %s', replace(answer, 'rows: 1', 'applied'),
 					CASE WHEN attempt <> attempt_before THEN payment ELSE payment_before END, payment,
-					lower(substring(way from '\w+$'))) END)
+					lower(substring(way from '\w+$'))) END,
+			CASE WHEN answer = 'surplus' AND to_state = 'paid'
+				THEN format('proceed: %s>%s, 1: %s>%s by refund', payment, payment, attempt, attempt) END)
 		END AS event
 FROM after;
 

@@ -1,4 +1,4 @@
--- pay_state and pay_decision: closed sets of labels, one byte on disk, that
+-- pay_state, pay_decision and pay_refund_state: closed sets of labels, one byte on disk, that
 -- compare, index and cast as an application expects, whatever the search_path.
 
 CREATE SCHEMA types_test;
@@ -18,7 +18,10 @@ INSERT INTO types_test.label VALUES
 	('pay_decision', 4, 'already_paid'), ('pay_decision', 5, 'unknown'), ('pay_decision', 6, 'confirm'),
 	('pay_decision', 7, 'throttled'), ('pay_decision', 8, 'unavailable'), ('pay_decision', 9, 'closed'),
 	('pay_decision', 10, 'applied'), ('pay_decision', 11, 'unchanged'), ('pay_decision', 12, 'stale'),
-	('pay_decision', 13, 'surplus'), ('pay_decision', 14, 'mismatch'), ('pay_decision', 15, 'unmatched');
+	('pay_decision', 13, 'surplus'), ('pay_decision', 14, 'mismatch'), ('pay_decision', 15, 'unmatched'),
+	('pay_refund_state', 1, 'requested'), ('pay_refund_state', 2, 'processing'), ('pay_refund_state', 3, 'succeeded'),
+	('pay_refund_state', 4, 'failed'), ('pay_refund_state', 5, 'abnormal'), ('pay_refund_state', 6, 'unknown'),
+	('pay_refund_state', 7, 'cancelled');
 
 SELECT label, label::pay_state::text = label AS goes_round,
 	pay_state_hash(label::pay_state) = hashchar(byte::"char") AS byte_is_frozen
@@ -26,15 +29,20 @@ FROM types_test.label WHERE type = 'pay_state' ORDER BY byte;
 SELECT label, label::pay_decision::text = label AS goes_round,
 	pay_decision_hash(label::pay_decision) = hashchar(byte::"char") AS byte_is_frozen
 FROM types_test.label WHERE type = 'pay_decision' ORDER BY byte;
+SELECT label, label::pay_refund_state::text = label AS goes_round,
+	pay_refund_state_hash(label::pay_refund_state) = hashchar(byte::"char") AS byte_is_frozen
+FROM types_test.label WHERE type = 'pay_refund_state' ORDER BY byte;
 
 SELECT typname, typlen, typbyval, typalign FROM pg_type
-WHERE typname IN ('pay_state', 'pay_decision') ORDER BY typname;
+WHERE typname IN ('pay_state', 'pay_decision', 'pay_refund_state') ORDER BY typname;
 
 -- What is not in the set is refused.
 SELECT test.try(format('SELECT %L::pay_state', label))
 FROM (VALUES ('refunded'), ('PAID'), (''), (' paid'), ('paid '), ('pai'), ('paidx'), ('proceed')) AS bad (label);
 SELECT test.try(format('SELECT %L::pay_decision', label))
 FROM (VALUES ('paid'), ('PROCEED'), (''), ('proceed ')) AS bad (label);
+SELECT test.try(format('SELECT %L::pay_refund_state', label))
+FROM (VALUES ('paid'), ('FAILED'), (''), ('failed '), ('success')) AS bad (label);
 
 -- ---- operators: all pairs, in the order of the bytes ----
 
@@ -56,6 +64,15 @@ SELECT a.type, count(*) AS pairs, count(*) FILTER (WHERE NOT (
 		AND (a.label::pay_decision > b.label::pay_decision) = (a.byte > b.byte)
 		AND sign(pay_decision_cmp(a.label::pay_decision, b.label::pay_decision)) = sign(a.byte - b.byte))) AS wrong
 FROM types_test.label a JOIN types_test.label b USING (type) WHERE type = 'pay_decision' GROUP BY 1;
+SELECT a.type, count(*) AS pairs, count(*) FILTER (WHERE NOT (
+		(a.label::pay_refund_state < b.label::pay_refund_state) = (a.byte < b.byte)
+		AND (a.label::pay_refund_state <= b.label::pay_refund_state) = (a.byte <= b.byte)
+		AND (a.label::pay_refund_state = b.label::pay_refund_state) = (a.byte = b.byte)
+		AND (a.label::pay_refund_state <> b.label::pay_refund_state) = (a.byte <> b.byte)
+		AND (a.label::pay_refund_state >= b.label::pay_refund_state) = (a.byte >= b.byte)
+		AND (a.label::pay_refund_state > b.label::pay_refund_state) = (a.byte > b.byte)
+		AND sign(pay_refund_state_cmp(a.label::pay_refund_state, b.label::pay_refund_state)) = sign(a.byte - b.byte))) AS wrong
+FROM types_test.label a JOIN types_test.label b USING (type) WHERE type = 'pay_refund_state' GROUP BY 1;
 SELECT count(DISTINCT pay_state_hash(label::pay_state)) AS hashes,
 	count(DISTINCT pay_state_hash_extended(label::pay_state, 1)) AS extended
 FROM types_test.label WHERE type = 'pay_state';
@@ -179,6 +196,33 @@ EXECUTE as_list('{paid,failed}');
 EXECUTE stored('closing', 'stale');
 DEALLOCATE ALL;
 
+-- A refund's state in a table of refunds, all of the same: by index, IN, a parameter, and whatever the search_path.
+CREATE TABLE types_test.refunds (id integer PRIMARY KEY, state pay_refund_state NOT NULL DEFAULT 'requested');
+INSERT INTO types_test.refunds
+SELECT n, s.label::pay_refund_state FROM generate_series(1, 700) AS n
+	JOIN types_test.label s ON s.type = 'pay_refund_state' AND s.byte = 1 + n % 7;
+CREATE INDEX refunds_state_idx ON types_test.refunds (state);
+ANALYZE types_test.refunds;
+SET enable_seqscan = off;
+SET enable_bitmapscan = off;
+EXPLAIN (COSTS OFF) SELECT * FROM types_test.refunds WHERE state IN ('requested', 'unknown');
+DROP INDEX types_test.refunds_state_idx;
+CREATE INDEX refunds_state_idx ON types_test.refunds USING hash (state);
+EXPLAIN (COSTS OFF) SELECT * FROM types_test.refunds WHERE state = 'unknown';
+SET search_path = pg_catalog;
+PREPARE of_refunds(text) AS SELECT count(*) FROM types_test.refunds WHERE state = $1;
+EXECUTE of_refunds('succeeded');
+SELECT count(*) FROM types_test.refunds WHERE state NOT IN ('failed', 'cancelled') AND state <> 'succeeded'::text;
+UPDATE types_test.refunds SET state = lower('ABNORMAL') WHERE id = 1 RETURNING state;
+SELECT array_agg(DISTINCT state ORDER BY state) FROM types_test.refunds;
+RESET search_path;
+RESET enable_seqscan;
+RESET enable_bitmapscan;
+DEALLOCATE ALL;
+-- One type's label in another's column is as text is there: a label of that one, or refused.
+SELECT test.try($$UPDATE types_test.refunds SET state = 'unknown'::pay_state WHERE id = 1$$) AS of_both,
+	test.sqlstate($$UPDATE types_test.refunds SET state = 'paid'::pay_state WHERE id = 1$$) AS of_one;
+
 -- Text goes into a column by assignment, not by accident into a function.
 INSERT INTO types_test.orders (id, state) VALUES (601, lower('PAID')) RETURNING state;
 INSERT INTO types_test.orders (id, state) VALUES (602, 'nonsense');
@@ -194,12 +238,15 @@ SELECT row_to_json(o) FROM types_test.orders o WHERE id = 601;
 
 -- ---- binary: the label, as an enum sends it ----
 
-SELECT pay_state_send('paid') = 'paid'::bytea AS state, pay_decision_send('in_progress') = 'in_progress'::bytea AS decision;
+SELECT pay_state_send('paid') = 'paid'::bytea AS state, pay_decision_send('in_progress') = 'in_progress'::bytea AS decision,
+	pay_refund_state_send('abnormal') = 'abnormal'::bytea AS refund_state;
 SELECT count(*) AS labels, count(*) FILTER (WHERE sent <> convert_to(label, 'UTF8')) AS wrong
 FROM (SELECT label, CASE type WHEN 'pay_state' THEN pay_state_send(label::text::pay_state) END AS sent
 	FROM types_test.label WHERE type = 'pay_state'
 	UNION ALL SELECT label, pay_decision_send(label::text::pay_decision)
-	FROM types_test.label WHERE type = 'pay_decision') AS s;
+	FROM types_test.label WHERE type = 'pay_decision'
+	UNION ALL SELECT label, pay_refund_state_send(label::text::pay_refund_state)
+	FROM types_test.label WHERE type = 'pay_refund_state') AS s;
 
 -- A whole table out and in again, NULLs too.
 CREATE TABLE types_test.copied (LIKE types_test.orders);
@@ -218,7 +265,7 @@ SELECT count(*) AS copied, (SELECT count(*) FROM (
 FROM types_test.copied;
 
 -- Feeds bytes to a receive function: a binary COPY of one field, written by hand.
-CREATE TABLE types_test.received (pay_state pay_state, pay_decision pay_decision);
+CREATE TABLE types_test.received (pay_state pay_state, pay_decision pay_decision, pay_refund_state pay_refund_state);
 CREATE FUNCTION types_test.receive(type text, field bytea) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	copy CONSTANT bytea := '\x5047434f50590aff0d0a00' || '\x0000000000000000'::bytea
@@ -231,7 +278,7 @@ BEGIN
 				|| get_byte(copy, i) / 64 || get_byte(copy, i) / 8 % 8 || get_byte(copy, i) % 8, '' ORDER BY i) || ''''
 			FROM generate_series(0, length(copy) - 1) AS i)));
 	RETURN CASE WHEN answer = 'rows: 1'
-		THEN (SELECT coalesce(r.pay_state::text, r.pay_decision::text) FROM types_test.received r)
+		THEN (SELECT coalesce(r.pay_state::text, r.pay_decision::text, r.pay_refund_state::text) FROM types_test.received r)
 		ELSE answer END;
 END
 $$;
@@ -241,7 +288,7 @@ FROM types_test.label;
 
 -- Empty, cut off, longer, another case, a raw byte, far too long, not even text.
 SELECT type, what, left(types_test.receive(type, field), 90) AS answer
-FROM (VALUES ('pay_state'), ('pay_decision')) AS t (type), (VALUES
+FROM (VALUES ('pay_state'), ('pay_decision'), ('pay_refund_state')) AS t (type), (VALUES
 	(1, 'empty', ''::bytea),
 	(2, 'cut off', 'pai'),
 	(3, 'cut off', 'procee'),

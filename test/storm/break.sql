@@ -16,6 +16,17 @@ CREATE FUNCTION storm.report(trade_no text, reported text, amount bigint DEFAULT
 	LANGUAGE sql VOLATILE AS $$
 	SELECT decision FROM pay_callback(channel => 'test', callback_id => reported, trade_no => trade_no, reported => reported, amount => amount, currency => 'CNY')
 $$;
+-- A chargeback that nobody here knew, and what the channel says of it then.
+CREATE FUNCTION storm.chargeback(trade_no text, VARIADIC reported text[] DEFAULT '{}') RETURNS text
+	LANGUAGE sql VOLATILE AS $$
+	SELECT string_agg(r.decision, ' ') FROM unnest('{processing}' || reported) AS s (state),
+		pay_refund_callback(channel => 'test', callback_id => s.state, refund_no => trade_no || ' chargeback', reported => s.state,
+			amount => 600, currency => 'CNY', trade_no => trade_no, kind => 'chargeback') r
+$$;
+CREATE FUNCTION storm.replace(way text) RETURNS text
+	LANGUAGE sql VOLATILE AS $$
+	SELECT decision FROM pay_prepay(order_no => 'not ' || way, amount => 1000, currency => 'CNY', channel => 'test', method => 'qr', request_id => 'r1', replaces => way)
+$$;
 CREATE FUNCTION storm.will_break(way text, expected text) RETURNS void
 	LANGUAGE sql VOLATILE AS $$
 	INSERT INTO storm.broken SELECT way, pay_no, expected FROM pay_payment WHERE order_no = way
@@ -53,14 +64,27 @@ SELECT decision FROM pay_create(order_no => 'a payment comes from nowhere', amou
 SELECT decision FROM pay_create(order_no => 'an order has two payments', amount => 1000, currency => 'CNY');
 SELECT decision FROM pay_create(order_no => 'an order has two payments: the other', amount => 1000, currency => 'CNY');
 
+SELECT storm.report(trade, 'paid'), storm.chargeback(trade) FROM storm.prepay('nobody is asked about a refund') AS t (trade);
+SELECT storm.report(trade, 'paid'), storm.chargeback(trade) FROM storm.prepay('a review of a refund stops a prepay') AS t (trade);
+SELECT storm.report(trade, 'paid'), storm.chargeback(trade, 'failed') FROM storm.prepay('a reserve is not given back') AS t (trade);
+SELECT storm.report(trade, 'paid'), storm.chargeback(trade, 'unknown', 'failed') FROM storm.prepay('a refund''s event is lost') AS t (trade);
+SELECT storm.report(trade, 'authorized'), storm.report(trade, 'capturing'), storm.report(trade, 'unknown'), storm.report(trade, 'capturing', NULL)
+FROM storm.prepay('a capture is asked for twice') AS t (trade);
+SELECT storm.report(one, 'authorized'), storm.report(two, 'authorized'), storm.report(one, 'capturing'), storm.report(two, 'capturing')
+FROM (SELECT storm.prepay('two attempts are captured', 'r1', true) AS one, storm.prepay('two attempts are captured', 'r2') AS two OFFSET 0) t;
+SELECT storm.report(trade, 'paid'), storm.report(trade, 'reversed') FROM storm.prepay('what was paid is reversed and nobody is asked') AS t (trade);
+SELECT storm.prepay('an order is replaced without an event');
+SELECT storm.prepay(way), storm.replace(way) FROM unnest('{nobody knows the successor,the successor is another''s,an order that was replaced is not to end,an order that was replaced is handed out}'::text[]) AS w (way);
+SELECT storm.report(trade, 'paid') FROM (SELECT trade, storm.replace('an order that was replaced wins') FROM storm.prepay('an order that was replaced wins') AS t (trade) OFFSET 0) t;
+
 SELECT storm.will_break(way, expected) FROM (VALUES
 	('the payment steps without an event', 'payment state'),
 	('the attempt steps without an event', 'attempt state'),
 	('an event is lost', 'attempt chain, numbering, payment chain'),
 	('the last event is lost', 'attempt state, numbering, payment state'),
-	('a paid payment fails', 'legal step, winner'),
+	('a paid payment fails', 'collected, legal step, surplus, winner'),
 	('a message is processed twice', 'message'),
-	('another attempt wins', 'winner'),
+	('another attempt wins', 'surplus, winner'),
 	('two attempts win', 'payment chain, winner'),
 	('a fen is lost on the way to the payment', 'collected'),
 	('a fen is lost on the way from the channel', 'collected'),
@@ -78,7 +102,21 @@ SELECT storm.will_break(way, expected) FROM (VALUES
 	('too many attempts', 'too many'),
 	('a payment comes from nowhere', 'first event'),
 	('an order has two payments', 'one payment'),
-	('an order has two payments: the other', 'number, one payment')
+	('an order has two payments: the other', 'number, one payment'),
+	('nobody is asked about a refund', 'review'),
+	('a review of a refund stops a prepay', 'money in review'),
+	('nobody knows the successor', 'replaced'),
+	('the successor is another''s', 'replaced'),
+	('not the successor is another''s', 'number'),
+	('an order is replaced without an event', 'replaced'),
+	('an order that was replaced is not to end', 'replaced'),
+	('an order that was replaced is handed out', 'handed out, replaced'),
+	('an order that was replaced wins', 'collected, replaced, rule, surplus, winner'),
+	('a reserve is not given back', 'sums'),
+	('a refund''s event is lost', 'numbering, refund chain'),
+	('a capture is asked for twice', 'captured twice'),
+	('two attempts are captured', 'captured twice'),
+	('what was paid is reversed and nobody is asked', 'review')
 ) AS t (way, expected);
 INSERT INTO storm.broken
 SELECT 'an answer is forgotten', pay_no, 'answered'
@@ -93,6 +131,7 @@ SELECT count(*) AS violations_before FROM storm.check();
 SET session_replication_role = replica;
 DROP INDEX pay_event_message_idx;
 ALTER TABLE pay_payment DROP CONSTRAINT pay_payment_merchant_order_no_key;
+ALTER TABLE pay_payment DROP CONSTRAINT pay_payment_replaced_check;
 ALTER TABLE pay_attempt DROP CONSTRAINT pay_attempt_trade_no_check;
 
 UPDATE pay_payment SET state = 'unknown' WHERE pay_no = storm.number_of('the payment steps without an event');
@@ -127,6 +166,25 @@ UPDATE pay_payment SET state = 'closing' WHERE pay_no = storm.number_of('the pay
 UPDATE pay_event SET payment_after = 'closed' WHERE pay_no = storm.number_of('the payment ends and nobody asked it to') AND seq = 2;
 UPDATE pay_payment SET state = 'closed' WHERE pay_no = storm.number_of('the payment ends and nobody asked it to');
 UPDATE pay_event SET decision = 'stale' WHERE pay_no = storm.number_of('what is stale changes something') AND seq = 2;
+
+UPDATE pay_event SET source = 'transition' WHERE attempt_after = 'capturing'
+	AND pay_no IN (storm.number_of('a capture is asked for twice'), storm.number_of('two attempts are captured'));
+DELETE FROM pay_review
+WHERE pay_no IN (storm.number_of('what was paid is reversed and nobody is asked'), storm.number_of('nobody is asked about a refund'));
+UPDATE pay_review SET about_money = true WHERE pay_no = storm.number_of('a review of a refund stops a prepay');
+UPDATE pay_attempt SET amount_reserved = 600 WHERE pay_no = storm.number_of('a reserve is not given back');
+DELETE FROM pay_event WHERE pay_no = storm.number_of('a refund''s event is lost') AND refund_after = 'unknown';
+
+UPDATE pay_payment SET replaced_by = gen_random_uuid() WHERE pay_no = storm.number_of('nobody knows the successor');
+UPDATE pay_payment SET merchant = 'another' WHERE order_no = 'not the successor is another''s';
+UPDATE pay_payment SET replaced_by = storm.number_of('the attempt is lost'), end_requested = true WHERE pay_no = storm.number_of('an order is replaced without an event');
+UPDATE pay_payment SET end_requested = false WHERE pay_no = storm.number_of('an order that was replaced is not to end');
+INSERT INTO pay_event (pay_no, seq, attempt, decision, payment_before, payment_after, attempt_before, attempt_after, source)
+VALUES (storm.number_of('an order that was replaced is handed out'), 4, 1, 'proceed', 'closing', 'closing', 'closing', 'closing', 'prepay');
+UPDATE pay_payment SET last_seq = 4 WHERE pay_no = storm.number_of('an order that was replaced is handed out');
+UPDATE pay_payment SET winner = 1, state = 'paid', amount_collected = 1000 WHERE pay_no = storm.number_of('an order that was replaced wins');
+UPDATE pay_event SET payment_after = 'paid' WHERE pay_no = storm.number_of('an order that was replaced wins') AND seq >= 4;
+UPDATE pay_event SET payment_before = 'paid' WHERE pay_no = storm.number_of('an order that was replaced wins') AND seq > 4;
 
 UPDATE pay_payment SET routes = '{2}' WHERE pay_no = storm.number_of('the route is another');
 DELETE FROM pay_attempt WHERE pay_no = storm.number_of('the attempt is lost');

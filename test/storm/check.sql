@@ -2,7 +2,8 @@
 -- for each violation, with the check's name, the payment and the facts.
 --
 -- Written from the design and typed by hand: it uses none of the extension's
--- functions, and reads the tables only.
+-- functions, and reads the tables only. What must hold of money and of refunds
+-- is in test/fire: identity.sql and replay.sql come first.
 
 -- Section 2 of the design: every legal step.
 CREATE TABLE storm.legal_step (
@@ -44,8 +45,8 @@ $$;
  *   A payment is paid when an attempt wins. Else it shows its most open attempt
  *   (capturing, authorized, paying, unknown, closing; where that step is not
  *   legal, unknown). When none is open it is failed; but closed (or reversed,
- *   if that is how its last attempt ended) when it was asked to end or is past
- *   valid_for.
+ *   if that is how its last attempt ended) when it was asked to end, was replaced,
+ *   or is past valid_for.
  *
  * Where the table has no such step, the next one in that sentence is taken:
  * closed for reversed, failed for closed (capturing has neither), and a payment
@@ -58,9 +59,11 @@ DECLARE
 	e record;
 	current_pay uuid;
 	attempts text[];			-- state of each attempt
+	captures boolean[];			-- was it asked to capture, and never said that it did not?
 	open_in_order CONSTANT text[] := '{capturing,authorized,paying,unknown,closing}';
 	winner integer;
 	asked_to_end boolean;
+	replaced boolean;			-- by an order that the customer took instead
 	open_reviews integer;
 	most_open text;
 	ended boolean;
@@ -80,11 +83,15 @@ BEGIN
 		IF pay_no IS DISTINCT FROM current_pay THEN
 			current_pay := pay_no;
 			attempts := '{}';
+			captures := '{}';
 			winner := NULL;
 			asked_to_end := false;
+			replaced := false;
 		END IF;
 
-		asked_to_end := asked_to_end OR (e.source = 'transition' AND e.reason IS NOT DISTINCT FROM 'the whole payment');
+		-- what a prepay does to an order other than its own
+		replaced := replaced OR (e.source = 'prepay' AND e.decision = 'applied');
+		asked_to_end := asked_to_end OR replaced OR (e.source = 'transition' AND e.reason IS NOT DISTINCT FROM 'the whole payment');
 		ended := asked_to_end OR coalesce(e.recorded_at > e.valid_until, false);
 		on_the_edge := NOT asked_to_end AND coalesce(abs(extract(epoch FROM e.recorded_at - e.valid_until)) < 1, false);
 
@@ -110,20 +117,30 @@ BEGIN
 			RETURN NEXT;
 		END IF;
 
+		-- nobody asks for money while it may be on its way, by this attempt or another
+		IF e.source = 'transition' AND e.attempt_after = 'capturing' AND e.attempt_before <> 'capturing'
+			AND EXISTS (SELECT FROM unnest(attempts, captures) AS a (state, captures)
+				WHERE a.state = 'capturing' OR a.state = 'unknown' AND a.captures) THEN
+			"check" := 'captured twice';
+			what := format('event %s captures attempt %s while they are %s', e.seq, e.attempt, attempts);
+			RETURN NEXT;
+		END IF;
+
 		IF e.attempt > 0 AND e.attempt_after IS NOT NULL THEN
 			attempts[e.attempt] := e.attempt_after;
+			captures[e.attempt] := e.attempt_after = 'capturing' OR e.attempt_after <> 'authorized' AND coalesce(captures[e.attempt], false);
 		END IF;
 
 		-- who wins: the first one paid that the order waits for. A person may have said
 		-- that the money goes back.
 		IF e.attempt_after = 'paid' AND e.attempt_before IS DISTINCT FROM 'paid' AND winner IS NULL
-			AND e.payment_before NOT IN ('closed', 'reversed')
+			AND e.payment_before NOT IN ('closed', 'reversed') AND NOT replaced
 			AND NOT (e.source = 'review' AND e.payment_after <> 'paid') THEN
 			winner := e.attempt;
 		END IF;
 
 		IF (e.payment_before IS DISTINCT FROM e.payment_after OR e.attempt_before IS DISTINCT FROM e.attempt_after
-				OR (e.source = 'transition' AND e.attempt = 0))
+				OR (e.source = 'transition' AND e.attempt = 0) OR (e.source = 'prepay' AND e.decision = 'applied'))
 			AND e.payment_before IS NOT NULL
 			AND NOT (e.source = 'update' AND e.attempt = 0) THEN
 			most_open := (SELECT s FROM unnest(open_in_order) WITH ORDINALITY AS o (s, place)
@@ -263,14 +280,25 @@ UNION ALL
 	HAVING count(*) > 1
 UNION ALL
 	-- what a person must look at is put up: by this event, or by an earlier one that said the same
-	SELECT 'review', e.pay_no, format('event %s is %s and nobody is asked', e.seq, e.decision)
-	FROM pay_event e
-	WHERE e.decision::text IN ('surplus', 'mismatch') AND e.source <> 'review'
+	SELECT 'review', e.pay_no, format('event %s wants a review of kind %s', e.seq, w.kind)
+	FROM pay_event e CROSS JOIN LATERAL (VALUES
+			('mismatch', e.decision::text = 'mismatch' AND e.source <> 'review'),
+			-- what was paid is said to have been given back
+			('mismatch', e.decision::text = 'stale' AND e.reported::text = 'reversed' AND e.attempt_after::text = 'paid'),
+			('adopted', e.source LIKE 'refund\_callback:%' AND e.refund_before IS NULL AND e.refund_after IS NOT NULL),
+			('abnormal', e.refund_before::text IS DISTINCT FROM 'abnormal' AND e.refund_after::text = 'abnormal')
+		) AS w (kind, wanted)
+	WHERE w.wanted
 		AND NOT EXISTS (SELECT FROM pay_review r
-			WHERE r.pay_no = e.pay_no AND r.attempt = e.attempt
-				AND (r.seq = e.seq AND r.kind IN (e.decision::text, 'conflict')
-					OR r.seq < e.seq AND r.kind = e.decision::text
-						AND (r.reported::text, r.amount, r.currency) IS NOT DISTINCT FROM (e.reported::text, e.amount, e.currency)))
+			WHERE r.pay_no = e.pay_no AND r.attempt = e.attempt AND r.refund_no IS NOT DISTINCT FROM e.refund_no
+				AND (r.seq = e.seq AND r.kind IN (w.kind, 'conflict')
+					OR r.seq < e.seq AND r.kind = w.kind
+						AND (r.reported::text, r.refund_reported::text, r.amount, r.currency)
+							IS NOT DISTINCT FROM (e.reported::text, e.refund_reported::text, e.amount, e.currency)))
+UNION ALL
+	SELECT 'review', r.pay_no, format('review %s is of kind %s', r.review_id, r.kind)
+	FROM pay_review r
+	WHERE r.kind NOT IN ('mismatch', 'unmatched', 'conflict', 'adopted', 'abnormal')
 UNION ALL
 	SELECT 'review', r.pay_no, format('review %s (%s) is about event %s, which is not there', r.review_id, r.kind, r.seq)
 	FROM pay_review r
@@ -280,7 +308,24 @@ UNION ALL
 	-- while money is in review, nothing is handed out
 	SELECT 'money in review', r.pay_no, format('event %s hands out although review %s is open', e.seq, r.review_id)
 	FROM pay_review r JOIN pay_event e ON e.pay_no = r.pay_no AND e.seq > r.seq
-	WHERE r.about_money AND r.resolved_at IS NULL AND e.decision::text = 'proceed'
+	WHERE r.about_money AND r.resolved_at IS NULL AND e.source = 'prepay' AND e.decision::text = 'proceed'
+UNION ALL
+	-- what is said of a refund is no news of money that an order waits for
+	SELECT 'money in review', r.pay_no, format('review %s is about refund %s and stops a prepay', r.review_id, r.refund_no)
+	FROM pay_review r
+	WHERE r.about_money AND r.refund_no IS NOT NULL
+UNION ALL
+	-- an order that was replaced has one successor, of the same merchant, and an event that says so; it
+	-- is to end, and nothing that comes later wins it or is handed out for it
+	SELECT 'replaced', p.pay_no, format('replaced by %s (%s): %s events say so, is to end: %s', p.replaced_by, coalesce(n.order_no, 'not there'), e.count, p.end_requested)
+	FROM pay_payment p
+		LEFT JOIN pay_payment n ON n.pay_no = p.replaced_by AND n.pay_no <> p.pay_no AND n.merchant = p.merchant
+		LEFT JOIN LATERAL (SELECT count(*) FILTER (WHERE attempt = 0) AS count, min(seq) AS seq FROM pay_event e
+			WHERE e.pay_no = p.pay_no AND e.source = 'prepay' AND e.decision::text = 'applied') e ON true
+	WHERE (p.replaced_by IS NOT NULL) <> (e.count = 1) OR e.count > 1
+		OR p.replaced_by IS NOT NULL AND (n.pay_no IS NULL OR NOT p.end_requested OR p.winner IS NOT NULL
+			OR n.replaced_by = p.pay_no OR cardinality(n.routes) = 0)
+		OR EXISTS (SELECT FROM pay_event h WHERE h.pay_no = p.pay_no AND h.seq > e.seq AND h.source = 'prepay' AND h.decision::text = 'proceed')
 UNION ALL
 	-- routes are the attempts' routes
 	SELECT 'routes', p.pay_no, format('routes are %s, the attempts'' are %s', p.routes, array_agg(a.route ORDER BY a.attempt))
@@ -315,19 +360,29 @@ UNION ALL
 		PLACING lpad(to_hex(route::integer), 3, '0') FROM 14)
 		PLACING lpad(to_hex(128 + attempt::integer), 2, '0') FROM 17)
 UNION ALL
-	-- every answer that means an event has its event, and no event was left by an answer that nobody got
-	SELECT 'answered', coalesce(e.pay_no, p.pay_no), format('%s was answered %s %s times and has %s events', a.called, coalesce(a.decision, e.decision), a.count, e.count)
-	FROM (SELECT order_no, called, decision, count(*) FROM storm.answer
-			WHERE called IN ('create', 'prepay', 'callback') AND decision IN ('proceed', 'applied', 'unchanged', 'stale', 'surplus', 'mismatch')
+	-- every answer that means an event has its event, and no event was left by an answer that nobody got.
+	-- (Of refunds, those that somebody asked for: the others come with what a callback or a person said.)
+	SELECT 'answered', coalesce(e.pay_no, p.pay_no), format('%s was answered %s %s times and has %s events', coalesce(a.called, e.called), coalesce(a.decision, e.decision), a.count, e.count)
+	FROM (SELECT order_no, split_part(called, ' that ', 1) AS called, decision, count(*) FROM storm.answer
+			WHERE called IN ('create', 'prepay', 'prepay that replaces', 'callback', 'refund', 'refund_transition', 'refund_callback')
+				AND decision IN ('proceed', 'applied', 'unchanged', 'stale', 'surplus', 'mismatch')
 				AND (called, decision) <> ('create', 'unchanged')
-			GROUP BY order_no, called, decision) a
+			GROUP BY order_no, split_part(called, ' that ', 1), decision) a
 		JOIN pay_payment p USING (order_no)
 		FULL JOIN (SELECT pay_no, split_part(source, ':', 1) AS called, decision::text AS decision, count(*) FROM pay_event
-			WHERE split_part(source, ':', 1) IN ('create', 'prepay', 'callback') AND decision::text IN ('proceed', 'applied', 'unchanged', 'stale', 'surplus', 'mismatch')
+			WHERE split_part(source, ':', 1) IN ('create', 'prepay', 'callback', 'refund', 'refund_transition', 'refund_callback')
+				AND decision::text IN ('proceed', 'applied', 'unchanged', 'stale', 'surplus', 'mismatch')
 				AND pay_no IN (SELECT pay_no FROM pay_payment WHERE order_no LIKE 'storm %')
+				AND (source, decision::text) <> ('prepay', 'applied')
+				AND NOT (source = 'refund' AND refund_no NOT LIKE 'storm %')
 			GROUP BY pay_no, split_part(source, ':', 1), decision) e
 		ON e.pay_no = p.pay_no AND e.called = a.called AND e.decision = a.decision
 	WHERE a.count IS DISTINCT FROM e.count
+UNION ALL
+	-- money and refunds
+	SELECT * FROM identity.violation
+UNION ALL
+	SELECT * FROM replay.violation
 UNION ALL
 	SELECT * FROM storm.follow();
 

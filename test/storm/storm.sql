@@ -39,13 +39,18 @@ CREATE FUNCTION storm.trade_no(pay_no uuid, attempt integer, route integer) RETU
 $$;
 
 -- alone: this step is its whole transaction. Reports about nobody's number
--- lock a review and no payment; a transaction that did both could deadlock
--- with another that does them the other way round, as with any two locks.
+-- lock a review and no payment, and an order that replaces another locks two
+-- payments; a transaction that did more besides could deadlock with another
+-- that does it the other way round, as with any two locks.
 CREATE FUNCTION storm.one_step(round integer, n integer, seed integer, alone boolean) RETURNS text
 	LANGUAGE plpgsql VOLATILE AS $step$
 DECLARE
 	this_order CONSTANT text := format('storm %s-%s', round, n);
-	price CONSTANT bigint := 1000 + n;
+	-- orders 101 to 120 look like 1 to 20: the same payer, the same amount
+	price CONSTANT bigint := 1000 + CASE WHEN n BETWEEN 101 AND 120 THEN n - 100 ELSE n END;
+	-- orders above 200 come into being in the place of an older one, most times: two
+	-- for each of these
+	replaced_order CONSTANT text := CASE WHEN n > 200 THEN format('storm %s-%s', round, 21 + n % 20) END;
 	dice double precision;
 	pay record;
 	attempt integer;
@@ -57,6 +62,8 @@ DECLARE
 	answered text;
 	ask record;
 	review bigint;
+	refund record;		-- one of this payment, if there is any
+	dispute bigint;
 BEGIN
 	PERFORM setseed(seed / 1000000000.0);
 
@@ -68,25 +75,37 @@ BEGIN
 		SELECT c.channel INTO own_channel FROM pay_channel c WHERE c.route = pay.routes[attempt];
 	END IF;
 
+	SELECT r.refund_no, r.attempt, r.amount INTO refund
+	FROM pay_refund r WHERE r.pay_no = pay.pay_no ORDER BY random() LIMIT 1;
+
 	dice := random() * 100;
 	called := CASE
 		WHEN dice < 3 THEN 'create'
-		WHEN dice < 33 THEN 'prepay'
-		WHEN dice < 40 THEN 'credential'
-		WHEN dice < 72 THEN 'callback'
-		WHEN dice < 80 THEN 'transition'
-		WHEN dice < 83 THEN 'transition of the payment'
-		WHEN dice < 86 THEN 'query'
-		WHEN dice < 88 THEN 'history'
-		WHEN dice < 94 THEN 'review'
-		WHEN dice < 96 THEN 'update'
-		WHEN dice < 98 THEN 'mistake'
+		WHEN dice < 29 THEN 'prepay'
+		WHEN dice < 35 THEN 'credential'
+		WHEN dice < 63 THEN 'callback'
+		WHEN dice < 71 THEN 'transition'
+		WHEN dice < 73 THEN 'transition of the payment'
+		WHEN dice < 75 THEN 'query'
+		WHEN dice < 77 THEN 'history'
+		WHEN dice < 82 THEN 'review'
+		WHEN dice < 84 THEN 'update'
+		WHEN dice < 89 THEN 'refund'
+		WHEN dice < 92 THEN 'refund_transition'
+		WHEN dice < 96 THEN 'refund_callback'
+		WHEN dice < 97.5 THEN 'dispute'
+		WHEN dice < 98.5 THEN 'mistake'
 		ELSE 'callback for nobody' END;
-	IF called = 'callback for nobody' AND NOT alone THEN
+	IF called IN ('callback for nobody', 'dispute') AND NOT alone THEN
 		called := 'query';
 	END IF;
-	IF trade IS NULL AND called IN ('credential', 'callback', 'transition', 'transition of the payment', 'history', 'review', 'update') THEN
+	IF trade IS NULL AND called IN ('credential', 'callback', 'transition', 'transition of the payment', 'history', 'review', 'update',
+			'refund', 'refund_callback', 'dispute')
+		OR refund IS NULL AND called = 'refund_transition' THEN
 		called := 'prepay';
+	END IF;
+	IF called = 'prepay' AND replaced_order IS NOT NULL THEN
+		called := CASE WHEN alone AND storm.chance(80) THEN 'prepay that replaces' WHEN trade IS NULL AND NOT storm.chance(10) THEN 'query' ELSE called END;
 	END IF;
 
 	BEGIN
@@ -96,7 +115,7 @@ BEGIN
 				amount => price, currency => 'CNY', payer => 'payer ' || n % 50, multi => n % 3 = 0,
 				valid_for => CASE WHEN n % 10 = 7 THEN interval '2 seconds' END) r;
 
-		WHEN 'prepay' THEN
+		WHEN 'prepay', 'prepay that replaces' THEN
 			-- most times a request id comes with the route that it came with before
 			k := 1 + floor(random() * 12);
 			route_of_request := (ARRAY['test/test', 'test/card', 'test/qr', 'storm/again', 'storm/once', 'tight/tight'])[
@@ -110,7 +129,8 @@ BEGIN
 				payer => 'payer ' || n % 50,
 				multi => n % 3 = 0,
 				valid_for => CASE WHEN n % 10 = 7 THEN interval '2 seconds' END,
-				confirm => storm.chance(10)) r;
+				replaces => CASE WHEN called = 'prepay that replaces' THEN replaced_order END,
+				confirm => storm.chance(30)) r;
 
 		WHEN 'credential' THEN
 			SELECT r.decision INTO answered FROM pay_credential(trade_no => trade,
@@ -170,7 +190,7 @@ BEGIN
 			END IF;
 
 		WHEN 'update' THEN
-			-- A DBA. His steps of a payment's state, legal ones, are for every
+			-- A DBA. His steps of payments and attempts, legal ones, are for every
 			-- fifth order only, so that the others show what the functions do.
 			IF n % 5 = 4 AND storm.chance(30) THEN
 				UPDATE pay_payment p SET state = 'unknown' WHERE p.pay_no = pay.pay_no
@@ -184,13 +204,68 @@ BEGIN
 			ELSIF n % 5 = 4 AND storm.chance(10) THEN
 				UPDATE pay_payment p SET state = 'closed' WHERE p.pay_no = pay.pay_no
 					AND p.state IN ('paying', 'authorized', 'unknown', 'closing', 'failed');
+			ELSIF n % 5 = 4 AND storm.chance(20) THEN
+				-- the payment first, as the functions do: so it cannot deadlock
+				PERFORM FROM pay_payment p WHERE p.pay_no = pay.pay_no FOR NO KEY UPDATE;
+				UPDATE pay_attempt t SET state = 'paid', amount_collected = coalesce(t.amount_to_capture, t.amount)
+				WHERE t.trade_no = trade::uuid AND t.state IN ('paying', 'unknown', 'closing', 'failed', 'closed', 'reversed');
+			ELSIF refund IS NOT NULL AND storm.chance(50) THEN
+				PERFORM FROM pay_payment p WHERE p.pay_no = pay.pay_no FOR NO KEY UPDATE;
+				UPDATE pay_refund r SET state = 'processing' WHERE r.merchant = '' AND r.refund_no = refund.refund_no
+					AND r.state IN ('requested', 'unknown', 'abnormal');
 			ELSE
 				UPDATE pay_payment p SET metadata = jsonb_build_object('touched', random()) WHERE p.pay_no = pay.pay_no;
 			END IF;
 			answered := CASE WHEN FOUND THEN 'updated' ELSE 'nothing to update' END;
 
+		WHEN 'refund' THEN
+			-- a refund_no means one amount, most times
+			k := 1 + floor(random() * 8);
+			SELECT r.decision INTO answered FROM pay_refund(
+				trade_no => CASE WHEN k % 3 = 0 THEN pay.pay_no::text ELSE trade END,
+				refund_no => format('%s/%s', this_order, k),
+				amount => 1 + k * 137 % 700 + CASE WHEN storm.chance(3) THEN 1 ELSE 0 END, reason => 'storm') r;
+
+		WHEN 'refund_transition' THEN
+			SELECT r.decision INTO answered FROM pay_refund_transition(refund_no => refund.refund_no,
+				to_state => storm.pick('processing', 'processing', 'succeeded', 'failed', 'failed', 'unknown', 'abnormal', 'cancelled', 'requested'),
+				channel_txn => storm.pick(NULL, 'f1')) r;
+
+		WHEN 'refund_callback' THEN
+			-- of a refund that is there, or of one that only the channel knows, at first
+			k := 1 + floor(random() * 12);
+			-- (and then, unless alone, not of one that nobody can adopt: that locks no payment)
+			ask := (SELECT q FROM (SELECT
+				CASE WHEN alone OR refund IS NOT NULL AND k >= 3
+					THEN storm.pick('failed', 'failed', 'processing', 'succeeded', 'succeeded', 'unknown', 'abnormal', 'cancelled', 'requested')
+					ELSE storm.pick('processing', 'succeeded', 'unknown', 'abnormal') END AS reported,
+				CASE WHEN storm.chance(5) THEN 'wechat' ELSE own_channel END AS channel,
+				CASE WHEN refund IS NULL OR k < 3 THEN format('%s/%s', this_order, k) ELSE refund.refund_no END AS refund_no,
+				CASE WHEN refund IS NULL OR k < 3 THEN 1 + k * 137 % 700 WHEN storm.chance(50) THEN refund.amount END AS amount) q);
+			SELECT r.decision INTO answered FROM pay_refund_callback(channel => ask.channel,
+				callback_id => CASE floor(random() * 3)
+					WHEN 0 THEN NULL
+					WHEN 1 THEN 'm' || 1 + floor(random() * 6)
+					ELSE concat_ws('-', ask.refund_no, ask.reported, ask.amount) END,
+				refund_no => ask.refund_no, reported => ask.reported, amount => ask.amount,
+				currency => CASE WHEN ask.amount IS NOT NULL THEN 'CNY' END,
+				trade_no => CASE WHEN storm.chance(90) OR NOT alone THEN trade END,
+				channel_txn => storm.pick(NULL, 'f1', 'f2'),
+				kind => CASE WHEN ask.refund_no LIKE '%/1' THEN 'chargeback' ELSE 'refund' END) r;
+
+		WHEN 'dispute' THEN
+			SELECT d.dispute_id INTO dispute FROM pay_dispute d WHERE d.pay_no = pay.pay_no ORDER BY random() LIMIT 1;
+			IF FOUND THEN
+				SELECT r.decision INTO answered FROM pay_dispute_resolve(dispute_id => dispute,
+					verdict => storm.pick('refund', 'refund', 'reject'), reason => 'looked at it') r;
+			ELSE
+				SELECT r.decision INTO answered FROM pay_payment p,
+					pay_dispute_open(trade_no => trade, duplicate_of => p.pay_no::text, reason => 'he says that it is one') r
+				WHERE p.merchant = '' AND p.order_no = format('storm %s-%s', round, n % 20 + 1);
+			END IF;
+
 		WHEN 'mistake' THEN
-			CASE floor(random() * 8)
+			CASE floor(random() * 10)
 			WHEN 0 THEN PERFORM pay_create(order_no => this_order, amount => 0, currency => 'CNY');
 			WHEN 1 THEN PERFORM pay_prepay(order_no => this_order, amount => price, currency => 'cn', channel => 'test', method => 'qr', request_id => 'r1');
 			WHEN 2 THEN PERFORM pay_prepay(order_no => this_order, amount => price, currency => 'CNY', channel => 'nobody', method => 'qr', request_id => 'r1');
@@ -198,6 +273,8 @@ BEGIN
 			WHEN 4 THEN PERFORM pay_credential(trade_no => gen_random_uuid()::text, credential => 'wx1', valid_for => '1 hour');
 			WHEN 5 THEN PERFORM pay_transition(trade_no => 'ABC123', to_state => 'failed');
 			WHEN 6 THEN PERFORM pay_transition(trade_no => coalesce(trade, gen_random_uuid()::text), to_state => 'paying');
+			WHEN 7 THEN PERFORM pay_refund(trade_no => coalesce(trade, gen_random_uuid()::text), refund_no => this_order || '/0', amount => -1, reason => 'less than nothing');
+			WHEN 8 THEN PERFORM pay_prepay(order_no => this_order, amount => price, currency => 'CNY', channel => 'test', method => 'qr', request_id => 'r1', replaces => this_order);
 			ELSE PERFORM pay_review_resolve(review_id => -1, verdict => 'dismiss', reason => 'looked at it');
 			END CASE;
 			RAISE EXCEPTION 'a mistake was not refused';
@@ -210,7 +287,7 @@ BEGIN
 		IF storm.chance(3) THEN
 			RAISE EXCEPTION 'the caller changed its mind' USING ERRCODE = 'ST000';
 		END IF;
-		INSERT INTO storm.answer (order_no, called, decision) VALUES (this_order, called, answered);
+		INSERT INTO storm.answer (order_no, called, decision) VALUES (this_order, called, coalesce(answered, 'nothing to do'));
 	EXCEPTION
 		WHEN SQLSTATE 'PY400' OR SQLSTATE 'PY404' OR SQLSTATE 'PY409' OR SQLSTATE 'PY422' OR SQLSTATE 'ST000' THEN
 			answered := SQLSTATE;

@@ -34,11 +34,28 @@ $node->safe_psql('postgres', <<"SQL");
 	SELECT @{[ callback(trade_of('once'), 'n1', 'failed') ]};
 	SELECT pay_create(order_no => 'made', amount => 100, currency => 'CNY', payer => 'p1', metadata => '{"cart": 7}');
 	SELECT pay_callback(channel => 'test', callback_id => 'n1', trade_no => '0', reported => 'paid', amount => 5, currency => 'CNY');
+	SELECT @{[ prepay('mine', 'r1', payer => "'p2'") ]};
+	SELECT @{[ prepay('old', 'r1') ]};
+	SELECT @{[ prepay('instead', 'r1', replaces => "'old'") ]};
+	SELECT @{[ credential(trade_of('instead'), 'wx3') ]};
+	SELECT @{[ prepay('back', 'r1') ]};
+	SELECT @{[ callback(trade_of('back'), 'n1', 'paid') ]};
+	SELECT @{[ refund(trade_of('back'), 'F1', 30) ]};
+	SELECT @{[ refund(trade_of('back'), 'F2', 20) ]};
+	SELECT @{[ refund_callback('F2', 'm1', 'succeeded', amount => 20, currency => "'CNY'") ]};
+	SELECT @{[ refund_callback('F2', 'm2', 'processing') ]};
+	SELECT @{[ refund_callback('F2', 'm3', 'failed') ]};
+	SELECT @{[ refund_callback('F3', 'm4', 'succeeded', amount => 10, currency => "'CNY'", trade_no => trade_of('back'), kind => "'chargeback'") ]};
+	SELECT @{[ refund_callback('F4', 'm5', 'succeeded', amount => 99, currency => "'CNY'", trade_no => trade_of('back')) ]};
+	SELECT @{[ refund_callback('F5', 'm6', 'succeeded') ]};
+	SELECT @{[ refund(trade_of('back'), 'F6', 5) ]};
+	SELECT @{[ refund_transition('F6', 'failed') ]};
 SQL
 
-# The payment of the closed order, by its own number.
-my $late = "'"
-  . $node->safe_psql('postgres', "SELECT pay_no FROM pay_payment WHERE order_no = 'late'") . "'";
+# Two payments by their own numbers.
+my ($late, $back) = map { "'$_'" } split /\n/,
+  $node->safe_psql('postgres',
+	"SELECT pay_no FROM pay_payment WHERE order_no IN ('late', 'back') ORDER BY order_no = 'back'");
 
 # Numbers, so that the calls below read our tables by nothing but themselves.
 my %trade = map { split /\|/ } split /\n/,
@@ -47,9 +64,7 @@ my %trade = map { split /\|/ } split /\n/,
   );
 $_ = "'$_'" for values %trade;
 
-# What is called, what it decides; and the locks beyond AccessShareLock on our
-# tables, none unless said: a report for nobody looks whether it must be kept,
-# which locks a table but no row.
+# What is called, and what it decides.
 my @duplicate = (
 	[ 'impatient click before the credential', prepay('fresh', 'r2'), 'in_progress' ],
 	[ 'its own request again, credential alive', prepay('open', 'r1'), 'in_progress' ],
@@ -81,8 +96,7 @@ my @duplicate = (
 	[
 		'repeated callback: unmatched',
 		"pay_callback(channel => 'test', callback_id => 'n1', trade_no => '0', reported => 'paid', amount => 5, currency => 'CNY')",
-		'unmatched',
-		'relation RowExclusiveLock'
+		'unmatched'
 	],
 	[ 'repeated step', transition($trade{lost}, 'unknown', request_id => "'t1'"), 'replayed' ],
 	[
@@ -90,7 +104,47 @@ my @duplicate = (
 		transition($late, 'closed', request_id => "'t1'"),
 		'replayed'
 	],
-	[ 'pay_query', "pay_query(order_no => 'open')", 'in_progress' ]);
+	[ 'pay_query', "pay_query(order_no => 'open')", 'in_progress' ],
+	[ 'another order of the same payer and amount', prepay('alike', 'r1', payer => "'p2'"), 'confirm' ],
+	[ 'prepay of a replaced order', prepay('old', 'r1'), 'closed' ],
+	[ 'prepay of the order that replaced it', prepay('instead', 'r2', replaces => "'old'"), 'in_progress' ],
+	[ 'a replaced order replaced once more', prepay('third', 'r1', replaces => "'old'"), 'closed' ],
+	[ 'a paid order replaced', prepay('third', 'r1', replaces => "'paid'"), 'already_paid' ],
+	[ 'repeated refund', refund($trade{back}, 'F1', 30), 'replayed' ],
+	[ 'repeated refund, by the payment', refund($back, 'F1', 30), 'replayed' ],
+	[ 'repeated refund that succeeded', refund($trade{back}, 'F2', 20), 'replayed' ],
+	[ 'repeated refund of surplus', refund($trade{late}, $trade{late} =~ s/'//gr . 's', 100), 'replayed' ],
+	[
+		'repeated refund callback: succeeded',
+		refund_callback('F2', 'm1', 'succeeded', amount => 20, currency => "'CNY'"),
+		'replayed'
+	],
+	[ 'repeated refund callback: stale', refund_callback('F2', 'm2', 'processing'), 'replayed' ],
+	[ 'repeated refund callback: mismatch', refund_callback('F2', 'm3', 'failed'), 'replayed' ],
+	[
+		'repeated refund callback: adopted',
+		refund_callback(
+			'F3', 'm4', 'succeeded',
+			amount => 10,
+			currency => "'CNY'",
+			trade_no => $trade{back},
+			kind => "'chargeback'"),
+		'replayed'
+	],
+	[
+		'repeated refund callback: not adopted',
+		refund_callback(
+			'F4', 'm5', 'succeeded',
+			amount => 99,
+			currency => "'CNY'",
+			trade_no => $trade{back}),
+		'replayed'
+	],
+	[
+		'repeated unmatched refund callback',
+		refund_callback('F5', 'm6', 'succeeded'),
+		'unmatched'
+	]);
 
 # The call, and what its transaction holds and is afterwards.
 sub in_transaction
@@ -115,15 +169,14 @@ $node->safe_psql('postgres', $all) for 1 .. 2;
 
 foreach (@duplicate)
 {
-	my ($name, $call, $decision, $lock) = @$_;
+	my ($name, $call, $decision) = @$_;
 	my $rows = digest($node, physical => 1);
 	my $before = lsn();
 
-	$lock ||= 'no lock';
 	$node->safe_psql('postgres', "SELECT $call;" x 20);
 	answers(
 		$node, in_transaction($call),
-		"$decision\nno xid\n$lock",
+		"$decision\nno xid\nno lock",
 		"$name: $decision, without an xid or a row's lock");
 	is(lsn(), $before, "$name: no WAL");
 	is(digest($node, physical => 1), $rows, "$name: every row as it was, xmin, xmax and ctid too");
@@ -143,6 +196,8 @@ raises($node, prepay('open', 'r1', amount => 101), 'PY422', 'another amount');
 raises($node, prepay('open', 'r1', currency => "'cn'"), 'PY400', 'bad currency');
 raises($node, callback($trade{open}, 'n9', 'paid', amount => 'NULL'),
 	'PY400', 'callback without its amount');
+raises($node, refund($trade{back}, 'F1', 31), 'PY422', 'a known refund of another amount');
+raises($node, prepay('third', 'r1', replaces => "'nobody'"), 'PY404', 'no order to replace');
 is(lsn(), $before, 'a refused call: no WAL');
 
 # Not even another session's lock on the rows makes a duplicate wait: a
@@ -150,22 +205,22 @@ is(lsn(), $before, 'a refused call: no WAL');
 foreach my $held (
 	[
 		'rows locked FOR UPDATE',
-		'SELECT FROM pay_payment FOR UPDATE; SELECT FROM pay_attempt FOR UPDATE; SELECT FROM pay_review FOR UPDATE'
+		join '; ', map { "SELECT FROM $_ FOR UPDATE" } qw(pay_payment pay_attempt pay_review pay_refund)
 	],
 	[ 'a step not committed yet', 'SELECT ' . transition($trade{open}, 'unknown') ],
-	[ 'a payment not committed yet', 'SELECT ' . callback($trade{fresh}, 'n7', 'paid') ])
+	[ 'a payment not committed yet', 'SELECT ' . callback($trade{fresh}, 'n7', 'paid') ],
+	[ 'a refund not committed yet', 'SELECT ' . refund($trade{back}, 'F7', 1) . '; SELECT ' . refund_transition('F1', 'processing') ])
 {
 	my $other = $node->background_psql('postgres', on_error_stop => 1);
 
 	$other->query_safe("BEGIN; $held->[1]");
 	foreach (@duplicate)
 	{
-		my ($name, $call, $decision, $lock) = @$_;
-		$lock ||= 'no lock';
+		my ($name, $call, $decision) = @$_;
 		answers(
 			$node,
 			"SET lock_timeout = '20s';" . in_transaction($call),
-			"$decision\nno xid\n$lock",
+			"$decision\nno xid\nno lock",
 			"$name: does not wait for $held->[0]");
 	}
 	$other->query_safe('ROLLBACK');

@@ -11,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = pay_node('main', install => 0);
-my $all = join ', ', @PayTest::TABLES;
+my $drop = $PayTest::DROP;
 my $install = "SELECT pay_install() \\gset\n";
 my $db;
 
@@ -69,6 +69,17 @@ sub life
 		db => $db);
 	answers($node, callback(trade_of($order, @o), 'n2', 'paid', @o),
 		'applied|paid|2|paid', "$name: paid", db => $db);
+	answers(
+		$node, 'SELECT decision, state, refundable FROM ' . refund(trade_of($order, @o), "$order 1", 60, @o),
+		'proceed|requested|40', "$name: refunded in part",
+		db => $db);
+	answers(
+		$node, 'SELECT decision, state, refundable FROM ' . refund_callback("$order 1", 'm1', 'succeeded', @o),
+		'applied|succeeded|40', "$name: which succeeded",
+		db => $db);
+	is( $node->safe_psql($db, 'SELECT needed, collected, refunded, refundable FROM ' . ($s ? "$s." : '') . "pay_balance WHERE order_no = '$order'"),
+		'100|100|60|40',
+		"$name: its balance");
 	is(violations($node, db => $db, schema => $s), '', "$name: all that must hold holds");
 	return;
 }
@@ -110,7 +121,14 @@ foreach my $call (
 	"pay_channel_of(trade_no => $number)",
 	"pay_grant(role => current_user::text, kind => 'app')",
 	"pay_create(order_no => 'A1', amount => 1, currency => 'CNY')",
-	"pay_review_resolve(review_id => 1, verdict => 'dismiss', reason => 'x')")
+	"pay_review_resolve(review_id => 1, verdict => 'dismiss', reason => 'x')",
+	refund($number, 'F1', 1),
+	refund_transition('F1', 'processing'),
+	refund_callback('F1', 'm1', 'succeeded'),
+	"pay_dispute_open(trade_no => $number, duplicate_of => '00000000-0000-8000-8000-000000000001', reason => 'x')",
+	"pay_dispute_resolve(dispute_id => 1, verdict => 'reject', reason => 'x')",
+	"pay_dispute_case(dispute_id => 1)",
+	"pay_suspects(since => now())")
 {
 	my ($name) = $call =~ /(\w+)/;
 	raises(
@@ -139,7 +157,7 @@ one_session(
 	@{[ decide('A1', 'r1') ]}
 	@{[ state_of('DROP EXTENSION pay_idem') ]}
 	@{[ decide('A1', 'r2') ]}
-	DROP TABLE $all;
+	$drop;
 	@{[ state_of('DROP EXTENSION pay_idem') ]}
 	@{[ state_of('CREATE EXTENSION pay_idem') ]}
 	@{[ decide('A1', 'r1') ]}
@@ -157,7 +175,7 @@ one_session(
 	CREATE EXTENSION pay_idem;
 	@{[ decide('A1', 'r1') ]}
 	@{[ state_of('SELECT pay_install()') ]}
-	@{[ state_of("DROP TABLE $all") ]}
+	@{[ state_of('DROP TABLE ' . join ', ', @PayTest::TABLES) ]}
 	$install
 	@{[ decide('A1', 'r1') ]}
 SQL
@@ -166,18 +184,27 @@ life('life', '', 'after CASCADE');
 one_session(
 	<<"SQL", "in_progress\nPY503\nproceed\nin_progress", 'our tables dropped and installed again in one session');
 	@{[ decide('A1', 'r2') ]}
-	DROP TABLE $all;
+	$drop;
 	@{[ decide('A1', 'r1') ]}
 	$install
 	@{[ decide('A1', 'r1') ]}
 	@{[ decide('A1', 'r2') ]}
 SQL
+# The view reads tables, so it stands in the way of dropping those; it goes first, and comes back.
+one_session(<<"SQL", "2BP01\n00000\npay_balance", 'pay_balance alone comes back by pay_install');
+	@{[ state_of('DROP TABLE pay_refund') ]}
+	@{[ state_of('DROP VIEW pay_balance') ]}
+	$install
+	SELECT 'pay_balance'::regclass;
+SQL
 foreach my $table (@PayTest::TABLES)
 {
-	one_session(<<"SQL", "00000\n$table", "$table alone comes back by pay_install");
+	one_session(<<"SQL", "00000\n$table\npay_balance", "$table alone comes back by pay_install");
+	DROP VIEW pay_balance;
 	@{[ state_of("DROP TABLE $table") ]}
 	$install
 	SELECT '$table'::regclass;
+	SELECT 'pay_balance'::regclass;
 SQL
 }
 life('life', '', 'after that');
@@ -193,11 +220,11 @@ my $ask = sub {
 	return $answer;
 };
 is($ask->(prepay('heard', 'r1')), 'proceed', 'a session with everything in its caches');
-$node->safe_psql($db, "DROP TABLE $all");
+$node->safe_psql($db, "$drop");
 is($ask->(prepay('heard', 'r1')), 'PY503', 'another one dropped the tables');
 $node->safe_psql($db, 'SELECT pay_install()');
 is($ask->(prepay('heard', 'r1')), 'proceed', 'and installed new ones');
-$node->safe_psql($db, "DROP TABLE $all; DROP EXTENSION pay_idem");
+$node->safe_psql($db, "$drop; DROP EXTENSION pay_idem");
 is($ask->(prepay('heard', 'r1')), '42883', 'dropped the extension');
 $node->safe_psql($db, 'CREATE EXTENSION pay_idem');
 is($ask->(prepay('heard', 'r1')), 'PY503', 'and created it');
@@ -227,10 +254,10 @@ $node->safe_psql($db,
 life('life', $s, 'in an odd schema, not on the search_path');
 is( $node->safe_psql(
 		$db,
-		"SELECT count(*) FROM pg_class WHERE relname LIKE 'pay\\_%' AND relkind = 'r' AND relnamespace <> '$s'::regnamespace"
+		"SELECT count(*) FROM pg_class WHERE relname LIKE 'pay\\_%' AND relkind IN ('r', 'v') AND relnamespace <> '$s'::regnamespace"
 	),
 	0,
-	'all tables are in that schema');
+	'all tables and the view are in that schema');
 raises($node, prepay('A1', 'r1'), '42883', 'its functions are nowhere else', db => $db);
 $node->safe_psql($db,
 	"CREATE ROLE odd_app LOGIN; SELECT $s.pay_grant(role => 'odd_app', kind => 'app'), $s.pay_install()"
@@ -261,8 +288,8 @@ one_session(
 $session = $node->background_psql($db, on_error_stop => 1);
 is($session->query_safe('SELECT decision FROM ' . prepay('renamed', 'r1', schema => $s)),
 	'proceed', 'before the schema is renamed');
-$node->safe_psql($db, "ALTER SCHEMA $s RENAME TO \"Other\"");
-$s = '"Other"';
+$node->safe_psql($db, "ALTER SCHEMA $s RENAME TO \"Other's\"");
+$s = '"Other\'s"';
 is($session->query_safe('SELECT decision FROM ' . prepay('renamed', 'r2', schema => $s)),
 	'in_progress', 'and after, in the same session');
 $session->quit;
@@ -311,7 +338,7 @@ raises(
 is( $node->safe_psql(
 		$db,
 		"SELECT count(*) FROM pg_class WHERE relname = ANY ('{"
-		  . join(',', @PayTest::TABLES) . "}')"),
+		  . join(',', @PayTest::TABLES, 'pay_balance') . "}')"),
 	0,
 	'left nothing behind');
 raises($node, prepay('A1', 'r1'), 'PY503', 'and installed nothing', db => $db);
@@ -349,6 +376,7 @@ sub squat
 		like => qr/mallory/);
 	raises($node, prepay('A1', 'r1'), 'PY503', "$name: not used after that", db => $db);
 	raises($node, "pay_query(order_no => 'A1')", 'PY503', "$name: not even read", db => $db);
+	raises($node, 'pay_suspects(since => now())', 'PY503', "$name: not by pay_suspects either", db => $db);
 	raises(
 		$node, "SELECT pay_grant(role => 'reader', kind => 'app')",
 		'PY503', "$name: not by pay_grant either",
@@ -374,6 +402,16 @@ squat(
 	map { "CREATE TRIGGER evil BEFORE INSERT ON $_ FOR EACH ROW EXECUTE FUNCTION public.evil()" }
 	  @PayTest::TABLES);
 squat('squatted_view', 'CREATE VIEW pay_payment AS SELECT 1 AS pay_no');
+# Of the view, whatever it is and looks like: who reads it would run what it says.
+my $evil_balance = 'CREATE FUNCTION loot() RETURNS bigint LANGUAGE plpgsql AS \'BEGIN INSERT INTO loot VALUES (current_user); RETURN 0; END\';';
+squat('squatted_balance', 'CREATE VIEW pay_balance AS SELECT 1 AS pay_no');
+squat('squatted_balance_all', "$evil_balance " . <<'SQL');
+	CREATE VIEW pay_balance AS SELECT gen_random_uuid() AS pay_no, ''::text COLLATE "C" AS merchant, ''::text COLLATE "C" AS order_no, 'CNY'::text COLLATE "C" AS currency,
+		'paid'::pay_state AS state, 1::bigint AS amount, loot() AS needed, 1::bigint AS collected, 1::bigint AS surplus, 1::bigint AS reserved, 1::bigint AS refunded,
+		1::bigint AS refundable, 1 AS to_close;
+SQL
+squat('squatted_balance_materialized', 'CREATE MATERIALIZED VIEW pay_balance AS SELECT 1 AS pay_no');
+squat('squatted_balance_table', 'CREATE TABLE pay_balance (pay_no uuid)');
 squat('squatted_partitioned', 'CREATE TABLE pay_payment (pay_no uuid) PARTITION BY HASH (pay_no)');
 squat('squatted_sequence', 'CREATE SEQUENCE pay_payment');
 squat('squatted_type', 'CREATE TYPE pay_event AS (pay_no uuid)');
@@ -412,10 +450,10 @@ $node->safe_psql($db, 'GRANT CREATE ON SCHEMA public TO stranger, shop_owner');
 $node->safe_psql($db, 'SELECT pay_install()', extra_params => [ '-U', 'shop_owner' ]);
 is( $node->safe_psql(
 		$db,
-		"SELECT DISTINCT tableowner FROM pg_tables WHERE tablename = ANY ('{"
-		  . join(',', @PayTest::TABLES) . "}')"),
-	'shop_owner',
-	'tables belong to who installed them');
+		"SELECT relowner::regrole, count(*) FROM pg_class WHERE relname = ANY ('{"
+		  . join(',', @PayTest::TABLES, 'pay_balance') . "}') GROUP BY 1"),
+	'shop_owner|9',
+	'tables and view belong to who installed them');
 raises(
 	$node, 'SELECT pay_install()', '42501', 'a stranger with EXECUTE, over tables of another',
 	db => $db,
@@ -425,16 +463,22 @@ life('life', '', 'with tables of a plain role');
 
 # A table that came later gets the owner and the grants of the old ones.
 $node->safe_psql($db,
-	"SELECT pay_grant(role => 'reader', kind => 'auditor'); DROP TABLE pay_review");
+	"SELECT pay_grant(role => 'reader', kind => 'auditor'); DROP TABLE pay_review; DROP VIEW pay_balance; DROP TABLE pay_dispute");
 raises(
 	$node, 'SELECT pay_install()', '42501', 'a stranger, one table missing',
 	db => $db,
 	user => 'stranger');
 $node->safe_psql($db, 'SELECT pay_install()');
-is($node->safe_psql($db, "SELECT tableowner FROM pg_tables WHERE tablename = 'pay_review'"),
-	'shop_owner', 'a new table gets the owner of the old');
-is($node->safe_psql($db, 'SELECT count(*) FROM pay_review', extra_params => [ '-U', 'reader' ]),
-	0, 'and what pay_grant gave');
+is( $node->safe_psql(
+		$db,
+		"SELECT relname, relowner::regrole FROM pg_class WHERE relname IN ('pay_review', 'pay_dispute', 'pay_balance') ORDER BY 1"),
+	"pay_balance|shop_owner\npay_dispute|shop_owner\npay_review|shop_owner",
+	'new tables and the view get the owner of the old');
+is( $node->safe_psql(
+		$db, 'SELECT count(*) FROM pay_review; SELECT count(*) FROM pay_dispute; SELECT count(*) = (SELECT count(*) FROM pay_payment) FROM pay_balance',
+		extra_params => [ '-U', 'reader' ]),
+	"0\n0\nt",
+	'and what pay_grant gave');
 life('later', '', 'after that');
 
 no_leaks($node);

@@ -49,7 +49,7 @@ answers($node, callback("'$trade_no'", 'n1', 'paid'), 'applied|paid|1|paid', 'A1
 # ---- in the middle of an open transaction
 
 $client = $node->background_psql('postgres', on_error_stop => 1);
-$node->safe_psql('postgres', 'SELECT ' . prepay('A2', 'r1'));
+$node->safe_psql('postgres', 'SELECT ' . prepay('A2', 'r1') . '; SELECT ' . prepay('B0', 'r1'));
 $client->query_safe('BEGIN');
 is($client->query_safe('SELECT decision FROM ' . prepay('B1', 'r1')),
 	'proceed', 'B1: proceed, not committed');
@@ -57,11 +57,25 @@ is($client->query_safe('SELECT decision FROM ' . callback(trade_of('A2'), 'n1', 
 	'applied', 'A2: paid, not committed');
 is($client->query_safe('SELECT decision FROM ' . callback("'nobody'", 'n1', 'paid')),
 	'unmatched', 'nobody: unmatched, not committed');
+is( $client->query_safe('SELECT decision FROM ' . refund("'$trade_no'", 'F1', 60)),
+	'proceed', 'A1: a refund, not committed');
+is($client->query_safe('SELECT decision FROM ' . prepay('B2', 'r1', replaces => "'B0'")),
+	'proceed', 'B2 in place of B0, not committed');
+is($client->query_safe("SELECT decision FROM pay_dispute_open(trade_no => '$trade_no', duplicate_of => (SELECT trade_no FROM pay_query(order_no => 'A2')), reason => 'x')"),
+	'applied', 'a dispute, not committed');
 $node->safe_psql('postgres', 'CHECKPOINT');    # what is not committed is on disk too
 kill_backend($client);
 answers($node, "SELECT decision, pay_no FROM pay_query(order_no => 'B1')",
 	'proceed|', 'B1 was never there');
-is($node->safe_psql('postgres', "SELECT count(*) FROM pay_review"), 0, 'nor was the review');
+is( $node->safe_psql(
+		'postgres', 'SELECT (SELECT count(*) FROM pay_review), (SELECT count(*) FROM pay_refund), (SELECT count(*) FROM pay_dispute)'),
+	'0|0|0',
+	'nor was the review, the refund, the dispute');
+answers($node, "SELECT decision, state, other_order_no FROM pay_query(order_no => 'B0')",
+	'in_progress|paying|', 'B0 is not replaced');
+answers(
+	$node, 'SELECT decision, refundable FROM ' . refund("'$trade_no'", 'F1', 100),
+	'proceed|0', 'A1: all of it is there to be refunded');
 answers($node, prepay('B1', 'r2'), 'proceed|paying|1|paying', 'B1: the next client gets it');
 answers($node, "SELECT decision, state FROM pay_query(order_no => 'A2')",
 	'in_progress|paying', 'A2 is not paid');
@@ -79,6 +93,8 @@ $node->safe_psql('postgres',
 	  . prepay('C1', 'r1')
 	  . '; SELECT '
 	  . callback(trade_of('D1'), 'n1', 'paid')
+	  . '; SELECT '
+	  . refund(trade_of('D1'), 'D1', 60)
 	  . "; PREPARE TRANSACTION 'kept';"
 	  . 'BEGIN; SELECT '
 	  . prepay('C2', 'r1')
@@ -123,6 +139,9 @@ foreach ([ C1 => 'in_progress' ], [ C2 => 'proceed' ], [ D1 => 'replayed' ], [ D
 	$waiting{$order}->quit;
 }
 answers($node, "SELECT decision FROM pay_query(order_no => 'D1')", 'already_paid', 'D1 is paid');
+answers(
+	$node, 'SELECT decision, state, refundable FROM ' . refund(trade_of('D1'), 'D1', 60),
+	'replayed|requested|40', 'and its refund is there');
 is(violations($node), '', 'all that must hold holds');
 
 # ---- under load: what clients were told, is there
@@ -134,6 +153,9 @@ my $lives = join "\n", map {
 	  . "SELECT 'paid', :'client', $n, trade_no, decision FROM "
 	  . callback("(SELECT trade_no FROM pay_query(order_no => :'client' || '-' || $n))", 'n1',
 		'paid')
+	  . ";\nSELECT 'back', :'client', $n, trade_no, decision FROM "
+	  . refund("(SELECT trade_no FROM pay_query(order_no => :'client' || '-' || $n))",
+		'', 60, refund_no => ":'client' || '-' || $n")
 	  . ';'
 } 1 .. 3000;
 my $script = PostgreSQL::Test::Utils::tempdir() . '/lives.sql';
@@ -169,14 +191,15 @@ my $count = $told->();
 cmp_ok($count, '<', 3 * 3000, 'the server went down in the middle of it');
 $node->start;
 my @lines = map { split /\n/, ${ $_->{out} } } values %load;
-my @wrong = grep { !/^(told\|.*\|proceed|paid\|.*\|applied)$/ } @lines;
-is("@wrong", '', 'until then each order proceeded once and was paid once');
+my @wrong = grep { !/^((told|back)\|.*\|proceed|paid\|.*\|applied)$/ } @lines;
+is("@wrong", '', 'until then each order proceeded once, was paid once and refunded once');
 my $values = join ',',
   map { /^(\w+)\|(\w)\|(\d+)\|(\w+)\|/ ? "('$1', '$2-$3', '$4'::uuid)" : () } @lines;
 is($node->safe_psql('postgres', <<"SQL"), '', 'everything that a client was told is there');
 	SELECT told.* FROM (VALUES $values) AS told (what, order_no, trade_no)
 		LEFT JOIN pay_payment p USING (order_no) LEFT JOIN pay_attempt a USING (trade_no)
 	WHERE p.pay_no IS NULL OR a.pay_no IS DISTINCT FROM p.pay_no OR told.what = 'paid' AND p.state <> 'paid'
+		OR told.what = 'back' AND NOT EXISTS (SELECT FROM pay_refund r WHERE r.refund_no = told.order_no AND r.pay_no = p.pay_no)
 SQL
 is(violations($node), '', 'all that must hold holds');
 is( $node->safe_psql(
@@ -200,13 +223,21 @@ $node->safe_psql('postgres',
 	  . credential(trade_of('S1'), 'wx2014')
 	  . ';SELECT '
 	  . prepay('S2', 'r1'));
-$node->safe_psql('postgres', 'SELECT ' . callback(trade_of('S2'), 'n1', 'paid'));
+$node->safe_psql('postgres', 'SELECT '
+	  . callback(trade_of('S2'), 'n1', 'paid')
+	  . ';SELECT '
+	  . refund(trade_of('S2'), 'S2', 60)
+	  . ";SELECT pay_dispute_open(trade_no => @{[ trade_of('S2') ]}, duplicate_of => @{[ trade_of('S1') ]}, reason => 'x')");
+my $case = "(SELECT dispute_id FROM pay_dispute WHERE reason = 'x')";
 $node->wait_for_catchup($standby);
 
 foreach my $read (
 	(map { "SELECT * FROM pay_query(order_no => '$_')" } qw(S1 S2 A1 nobody)),
 	'SELECT * FROM pay_history(trade_no => ' . trade_of('S2') . ')',
-	'SELECT * FROM pay_history(trade_no => ' . trade_of('S1') . ')')
+	'SELECT * FROM pay_history(trade_no => ' . trade_of('S1') . ')',
+	"SELECT * FROM pay_dispute_case(dispute_id => $case)",
+	"SELECT * FROM pay_balance WHERE order_no = 'S2'",
+	"SELECT count(*) FROM pay_suspects(since => now() - interval '1 day')")
 {
 	my $here = $node->safe_psql('postgres', $read);
 
@@ -222,7 +253,13 @@ foreach my $call (
 	callback("'nobody'", 'n1', 'paid'),
 	transition(trade_of('S1'), 'failed'),
 	"pay_create(order_no => 'S1', amount => 100, currency => 'CNY')",
-	"pay_review_resolve(review_id => 1, verdict => 'dismiss', reason => 'x')")
+	"pay_review_resolve(review_id => 1, verdict => 'dismiss', reason => 'x')",
+	refund(trade_of('S2'), 'S2', 60),
+	refund(trade_of('S2'), 'S3', 40),
+	refund_transition('S2', 'processing'),
+	refund_callback('S2', 'm1', 'succeeded'),
+	"pay_dispute_open(trade_no => @{[ trade_of('S2') ]}, duplicate_of => @{[ trade_of('S1') ]}, reason => 'x')",
+	"pay_dispute_resolve(dispute_id => $case, verdict => 'reject', reason => 'x')")
 {
 	my ($name) = $call =~ /(pay_\w+)/;
 	raises($standby, $call, '25006', "$name is refused on a standby");
@@ -238,6 +275,16 @@ answers($standby, callback(trade_of('S2'), 'n1', 'paid'),
 answers($standby, callback(trade_of('S1'), 'n1', 'paid'),
 	'applied|paid|1|paid', 'promoted: payments go on');
 answers($standby, prepay('S3', 'r1'), 'proceed|paying|1|paying', 'promoted: and so do new ones');
+answers(
+	$standby,
+	'SELECT decision, state, refundable FROM '
+	  . refund(trade_of('S2'), 'S2', 60)
+	  . '; SELECT decision, state, refundable FROM '
+	  . refund_callback('S2', 'm1', 'succeeded'),
+	"replayed|requested|40\napplied|succeeded|40",
+	'promoted: a refund is known and goes on');
+answers($standby, "SELECT decision, verdict FROM pay_dispute_resolve(dispute_id => $case, verdict => 'reject', reason => 'x')",
+	'applied|reject', 'promoted: a dispute, too');
 is(violations($standby), '', 'all that must hold holds');
 
 no_leaks($standby);

@@ -20,20 +20,24 @@ $node->safe_psql('postgres', join ';',
 # ---- who has which right: all functions, all tables
 
 my @payment_functions =
-  qw(pay_callback pay_create pay_credential pay_grant pay_history pay_install pay_prepay pay_query pay_review_resolve pay_transition);
+  qw(pay_callback pay_create pay_credential pay_dispute_case pay_dispute_open pay_dispute_resolve pay_grant pay_history pay_install pay_prepay pay_query
+  pay_refund pay_refund_callback pay_refund_transition pay_review_resolve pay_suspects pay_transition);
 my %calls = (
-	app => 'pay_callback pay_create pay_credential pay_prepay pay_query pay_transition',
-	worker => 'pay_callback pay_credential pay_query pay_transition',
-	ops => 'pay_history pay_query pay_review_resolve pay_transition',
-	auditor => 'pay_history pay_query',
+	app =>
+	  'pay_callback pay_create pay_credential pay_dispute_open pay_prepay pay_query pay_refund pay_refund_callback pay_transition',
+	worker =>
+	  'pay_callback pay_credential pay_query pay_refund_callback pay_refund_transition pay_transition',
+	ops =>
+	  'pay_dispute_case pay_dispute_open pay_dispute_resolve pay_history pay_query pay_refund pay_refund_transition pay_review_resolve pay_suspects pay_transition',
+	auditor => 'pay_dispute_case pay_history pay_query pay_suspects',
 	nobody => '');
 my %reads = (
 	app => '',
 	worker => 'pay_channel SELECT',
 	ops =>
-	  'pay_attempt SELECT, pay_channel INSERT, pay_channel SELECT, pay_channel UPDATE, pay_event SELECT, pay_payment SELECT, pay_review SELECT',
+	  'pay_attempt SELECT, pay_balance SELECT, pay_channel INSERT, pay_channel SELECT, pay_channel UPDATE, pay_dispute SELECT, pay_event SELECT, pay_payment SELECT, pay_refund SELECT, pay_review SELECT',
 	auditor =>
-	  'pay_attempt SELECT, pay_channel SELECT, pay_event SELECT, pay_grantee SELECT, pay_payment SELECT, pay_review SELECT',
+	  'pay_attempt SELECT, pay_balance SELECT, pay_channel SELECT, pay_dispute SELECT, pay_event SELECT, pay_grantee SELECT, pay_payment SELECT, pay_refund SELECT, pay_review SELECT',
 	nobody => '');
 
 foreach my $role (@roles)
@@ -46,13 +50,13 @@ SQL
 	is($node->safe_psql('postgres', <<"SQL"), $reads{$role}, "$role: rights on tables");
 		SELECT string_agg(concat_ws(' ', relname, right_), ', ' ORDER BY relname, right_)
 		FROM pg_class, unnest('{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}'::text[]) right_
-		WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND has_table_privilege('$role', oid, right_)
+		WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v') AND has_table_privilege('$role', oid, right_)
 SQL
 	is( $node->safe_psql('postgres',
 			<<"SQL"), '', "$role: no right on any column beyond that, on any sequence, or to create");
 		SELECT 'column', relname, right_
 		FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid, unnest('{SELECT,INSERT,UPDATE,REFERENCES}'::text[]) right_
-		WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
+		WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v') AND attnum > 0 AND NOT attisdropped
 			AND has_column_privilege('$role', attrelid, attnum, right_) AND NOT has_table_privilege('$role', attrelid, right_)
 		UNION ALL
 		SELECT 'sequence', relname, NULL FROM pg_class
@@ -65,7 +69,7 @@ SQL
 # What anybody may call: types, guards, what the CHECKs of our tables need, and
 # the readers of numbers and states.
 is( $node->safe_psql('postgres',
-		<<'SQL'), 'pay_attempt_of pay_can pay_channel_of pay_diagram pay_guard pay_is_final pay_next pay_number_matches pay_shard pay_shard_of pay_state_guard pay_steps pay_time pay_trusts', 'PUBLIC may call these');
+		<<'SQL'), 'pay_attempt_of pay_can pay_channel_of pay_diagram pay_guard pay_is_final pay_next pay_number_matches pay_shard pay_shard_of pay_state_guard pay_steps pay_time pay_trade_nos pay_trusts', 'PUBLIC may call these');
 	SELECT string_agg(p.proname, ' ' ORDER BY p.proname)
 	FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 		JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'pay_idem'
@@ -125,6 +129,81 @@ answers(
 	'auditor: reads the tables',
 	user => 'auditor');
 answers(
+	$node, 'SELECT decision, state, refundable FROM ' . refund($trade_no, 'F1', 40),
+	'proceed|requested|59',
+	'app: refunds',
+	user => 'app');
+answers(
+	$node, 'SELECT decision, state FROM ' . refund_transition('F1', 'processing'),
+	'applied|processing',
+	'worker: asked the channel for it',
+	user => 'worker');
+foreach my $role ('worker', 'app')
+{
+	answers(
+		$node,
+		'SELECT decision, state FROM ' . refund_callback('F1', 'm1', 'succeeded'),
+		$role eq 'worker' ? 'applied|succeeded' : 'replayed|succeeded',
+		"$role: hears that it succeeded",
+		user => $role);
+}
+answers(
+	$node, 'SELECT decision, state, refundable FROM ' . refund($trade_no, 'F2', 9),
+	'proceed|requested|50',
+	'ops: refunds, too',
+	user => 'ops');
+answers(
+	$node, 'SELECT decision, state FROM ' . refund_transition('F2', 'cancelled'),
+	'applied|cancelled',
+	'ops: and cancels it',
+	user => 'ops');
+answers($node, 'SELECT decision FROM ' . prepay('A0', 'r1', amount => 50),
+	'proceed', 'app: a second order', user => 'app');
+answers(
+	$node,
+	"SELECT decision, dispute_id FROM pay_dispute_open(trade_no => $trade_no,"
+	  . " duplicate_of => (SELECT trade_no FROM pay_query(order_no => 'A0')), reason => 'twice')",
+	'applied|1',
+	'app: opens a case',
+	user => 'app');
+foreach my $role ('ops', 'auditor')
+{
+	answers(
+		$node,
+		"SELECT DISTINCT order_no, decision FROM pay_dispute_case(dispute_id => 1) WHERE source = 'dispute' ORDER BY 1",
+		"A0|applied\nA1|applied",
+		"$role: reads the case",
+		user => $role);
+	answers(
+		$node,
+		"SELECT count(*) FROM pay_suspects(since => now() - interval '1 day')",
+		0,
+		"$role: looks for others",
+		user => $role);
+	answers(
+		$node,
+		"SELECT collected, refunded, refundable FROM pay_balance WHERE order_no = 'A1'",
+		'99|40|59',
+		"$role: reads the balance",
+		user => $role);
+}
+answers(
+	$node,
+	"SELECT decision, verdict FROM pay_dispute_resolve(dispute_id => 1, verdict => 'reject', reason => 'two pairs')",
+	'applied|reject',
+	'ops: settles it',
+	user => 'ops');
+answers(
+	$node,
+	"SELECT verdict, resolved_by, resolved_session, opened_by FROM pay_dispute",
+	'reject|ops|ops|app',
+	'auditor: reads who did it',
+	user => 'auditor');
+# The view does not lend anybody its owner's rights.
+$node->safe_psql('postgres', 'GRANT SELECT ON pay_balance TO nobody');
+raises($node, 'SELECT FROM pay_balance', '42501', 'the view alone reads nothing', user => 'nobody');
+$node->safe_psql('postgres', 'REVOKE SELECT ON pay_balance FROM nobody');
+answers(
 	$node, "INSERT INTO pay_channel (channel, method) VALUES ('house', 'points') RETURNING route",
 	'1000',
 	'ops: adds a channel',
@@ -168,6 +247,13 @@ my %call = (
 	pay_query => "pay_query(order_no => 'A1')",
 	pay_history => "pay_history(trade_no => $trade_no)",
 	pay_review_resolve => "pay_review_resolve(review_id => 1, verdict => 'dismiss', reason => 'x')",
+	pay_refund => refund($trade_no, 'F3', 1),
+	pay_refund_transition => refund_transition('F1', 'failed'),
+	pay_refund_callback => refund_callback('F1', 'm2', 'failed'),
+	pay_dispute_open => "pay_dispute_open(trade_no => $trade_no, duplicate_of => $trade_no, reason => 'x')",
+	pay_dispute_resolve => "pay_dispute_resolve(dispute_id => 1, verdict => 'refund', reason => 'x')",
+	pay_dispute_case => 'pay_dispute_case(dispute_id => 1)',
+	pay_suspects => 'pay_suspects(since => now())',
 	pay_grant => "pay_grant(role => 'nobody', kind => 'ops')",
 	pay_install => 'pay_install()');
 my $rows = digest($node);
@@ -185,6 +271,22 @@ raises(
 	'ops: changes no payment',
 	user => 'ops');
 raises($node, 'DELETE FROM pay_review', '42501', 'ops: loses no review', user => 'ops');
+raises(
+	$node, "UPDATE pay_refund SET state = 'failed'",
+	'42501',
+	'ops: steps no refund by hand',
+	user => 'ops');
+raises(
+	$node, "UPDATE pay_dispute SET verdict = 'refund'",
+	'42501',
+	'ops: nor a dispute',
+	user => 'ops');
+foreach my $role ('app', 'worker', 'nobody')
+{
+	raises(
+		$node, 'SELECT FROM pay_balance', '42501', "$role: may not read pay_balance",
+		user => $role);
+}
 is(digest($node), $rows, 'nobody changed anything');
 
 # Types and pure readers are for all.
@@ -223,11 +325,11 @@ raises(
 	'EXECUTE on pay_grant alone gives nothing',
 	user => 'mallory');
 $node->safe_psql('postgres',
-	'REVOKE ALL ON pay_payment FROM auditor; REVOKE ALL ON FUNCTION pay_query(text, text) FROM app; SELECT pay_install()'
+	'REVOKE ALL ON pay_payment, pay_refund FROM auditor; DROP VIEW pay_balance; REVOKE ALL ON FUNCTION pay_query(text, text) FROM app; SELECT pay_install()'
 );
 answers(
-	$node, 'SELECT count(*) FROM pay_payment',
-	1,
+	$node, "SELECT count(*) FROM pay_payment JOIN pay_balance USING (pay_no) JOIN pay_refund USING (pay_no)",
+	2,
 	'pay_install gives again what pay_grant gave',
 	user => 'auditor');
 answers(
@@ -251,7 +353,7 @@ is( $node->safe_psql(
 
 $node->safe_psql('postgres', <<'SQL');
 	CREATE TABLE ran (relation name, operation text, caller name);
-	GRANT INSERT ON ran TO app;
+	GRANT INSERT ON ran TO app, ops;
 	CREATE TABLE secret (word text);
 	CREATE FUNCTION record_caller() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
@@ -260,7 +362,7 @@ $node->safe_psql('postgres', <<'SQL');
 	END $$;
 	ALTER TABLE pay_payment ADD COLUMN made_by name NOT NULL DEFAULT current_user;
 SQL
-foreach my $table (qw(pay_payment pay_attempt pay_event))
+foreach my $table (qw(pay_payment pay_attempt pay_event pay_refund))
 {
 	$node->safe_psql('postgres',
 		"CREATE TRIGGER user_before BEFORE INSERT OR UPDATE ON $table FOR EACH ROW EXECUTE FUNCTION record_caller();"
@@ -275,6 +377,10 @@ answers(
 $trade_no = "'" . $node->safe_psql('postgres', 'SELECT ' . trade_of('T1')) . "'";
 answers($node, callback($trade_no, 'n1', 'paid'),
 	'applied|paid|1|paid', 'app: is told', user => 'app');
+answers($node, 'SELECT decision FROM ' . refund($trade_no, 'F5', 1),
+	'proceed', 'app: refunds', user => 'app');
+answers($node, 'SELECT decision FROM ' . refund_callback('F5', 'm1', 'failed'),
+	'applied', 'app: is told of that', user => 'app');
 is( $node->safe_psql('postgres', 'SELECT * FROM ran GROUP BY 1, 2, 3 ORDER BY 1, 2'),
 	<<'ROWS' =~ s/\n$//r, 'all of them ran as the caller');
 pay_attempt|AFTER INSERT|app
@@ -287,6 +393,10 @@ pay_payment|AFTER INSERT|app
 pay_payment|AFTER UPDATE|app
 pay_payment|BEFORE INSERT|app
 pay_payment|BEFORE UPDATE|app
+pay_refund|AFTER INSERT|app
+pay_refund|AFTER UPDATE|app
+pay_refund|BEFORE INSERT|app
+pay_refund|BEFORE UPDATE|app
 ROWS
 is($node->safe_psql('postgres', "SELECT made_by FROM pay_payment WHERE order_no = 'T1'"),
 	'app', 'and so did the default of a user\'s column');
@@ -369,7 +479,7 @@ sub traps
 
 	return join '',
 	  ( map    { trap_operator($schema, @$_, $n++) }
-		  grep { $schema ne 'public' || "@$_" ne 'public.pay_state public.pay_state' }
+		  grep { $schema ne 'public' || "@$_" !~ /^(\S+_state) \1$/ }
 		  [qw(text text)],
 		[qw(name text)],
 		[qw(text name)],
@@ -380,6 +490,9 @@ sub traps
 		[qw(bigint bigint)],
 		[qw(public.pay_state public.pay_state)],
 		[qw(public.pay_state text)],
+		[qw(public.pay_refund_state public.pay_refund_state)],
+		[qw(public.pay_refund_state text)],
+		[qw(interval interval)],
 		[qw(oid regclass)],
 		[qw(oid regproc)],
 		[qw(oid regprocedure)],
@@ -407,7 +520,9 @@ sub traps
 	  trap($schema, 'quote_literal', 'text', 'name'),
 	  trap($schema, 'has_function_privilege', 'boolean', 'oid', 'text', 'text'),
 	  trap($schema, 'to_regclass', 'regclass', 'text'),
-	  trap($schema, 'jsonb_array_elements_text', 'text', 'jsonb');
+	  trap($schema, 'jsonb_array_elements_text', 'text', 'jsonb'),
+	  trap($schema, 'current_setting', 'text', 'text', 'boolean'),
+	  trap($schema, 'int8', 'bigint', 'numeric');
 }
 
 $node->safe_psql('postgres', traps('evil') . <<'SQL', extra_params => [ '-U', 'mallory' ]);
@@ -447,11 +562,29 @@ foreach my $user ('app', $node->safe_psql('postgres', 'SELECT current_user'))
 	SELECT trade_no FROM public.pay_query(order_no => 'V1', merchant => 'by $user') \\gset
 	SELECT decision FROM @{[ transition(":'trade_no'", 'unknown', schema => 'public') ]};
 	SELECT decision FROM @{[ callback(":'trade_no'", 'n2', 'paid', schema => 'public') ]};
+	SELECT decision FROM @{[ refund(":'trade_no'", "F by $user", 60, schema => 'public') ]};
+	SELECT decision FROM @{[ refund_callback("F by $user", 'm1', 'succeeded', schema => 'public', merchant => "'by $user'") ]};
+	SELECT decision FROM @{[ refund(":'trade_no'", "F by $user", 60, schema => 'public') ]};
+	SELECT decision FROM @{[ prepay('V2', 'r1', @o) ]};
+	SELECT decision FROM public.pay_dispute_open(trade_no => :'trade_no', duplicate_of => (SELECT trade_no FROM public.pay_query(order_no => 'V2', merchant => 'by $user')), reason => 'x');
 	SELECT public.pay_channel_of(:'trade_no'), (SELECT pg_catalog.count(*) FROM pg_temp.pay_payment), (SELECT pg_catalog.count(*) FROM evil.pay_payment);
 SQL
 	is( $out . $err,
-		"proceed\nin_progress\napplied\napplied\nproceed\napplied\napplied\ntest|0|0",
+		"proceed\nin_progress\napplied\napplied\nproceed\napplied\napplied\nproceed\napplied\nreplayed\nproceed\napplied\ntest|0|0",
 		"$user: pays whatever is first on his search_path");
+}
+foreach my $user ('ops', $node->safe_psql('postgres', 'SELECT current_user'))
+{
+	answers(
+		$node,
+		"$path SELECT pg_catalog.count(*) FROM public.pay_suspects(since => '2001-01-01');"
+		  . 'SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) 5 FROM public.pay_dispute_case(dispute_id => 2);'
+		  . "SELECT decision FROM public.pay_dispute_resolve(dispute_id => 2, verdict => 'refund', reason => 'x');"
+		  . "SELECT collected, reserved, refunded FROM public.pay_balance WHERE merchant OPERATOR(pg_catalog.=) 'by app' AND order_no OPERATOR(pg_catalog.=) 'V1'",
+		# row-level security, which is on by now, hides from ops what he reads with SQL, by the view as well
+		$user eq 'ops' ? "0\nt\napplied" : "0\nt\nunchanged\n100|40|60",
+		"$user: settles, looks and sums up there, too",
+		user => $user);
 }
 is( $node->safe_psql(
 		'postgres', "SELECT count(*) FROM pay_payment WHERE order_no = 'V1' AND state = 'paid'"),
@@ -513,7 +646,7 @@ answers(
 	'nor does pay_grant',
 	db => 'trapped');
 answers(
-	$node, 'DROP TABLE pay_review; SELECT pay_install()',
+	$node, 'DROP TABLE pay_review; DROP VIEW pay_balance; SELECT pay_install()',
 	'',
 	'nor pay_install with tables that are there',
 	db => 'trapped');
@@ -533,7 +666,22 @@ foreach my $user ('app', undef)
 		'mismatch|paying|1|paying', "nor pay_callback by $who", %as);
 	answers($node, callback($number, 'n2', 'paid'),
 		'applied|paid|1|paid', "nor another by $who", %as);
+	answers($node, 'SELECT decision, state, refundable FROM ' . refund($number, "F $order", 60),
+		'proceed|requested|40', "nor pay_refund by $who", %as);
+	answers(
+		$node, 'SELECT decision, state, refundable FROM ' . refund_callback("F $order", 'm1', 'succeeded'),
+		'applied|succeeded|40', "nor pay_refund_callback by $who", %as);
 }
+answers(
+	$node, 'SELECT collected, refunded FROM pay_balance',
+	"100|60\n100|60",
+	'nor the view',
+	db => 'trapped');
+answers(
+	$node, "SELECT pg_catalog.count(*) FROM pay_suspects(since => '2001-01-01')",
+	0,
+	'nor pay_suspects',
+	db => 'trapped');
 raises(
 	$node, "UPDATE pay_payment SET state = 'closed'",
 	'PY409',

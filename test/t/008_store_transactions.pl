@@ -19,7 +19,13 @@ sub decision { return "SELECT decision FROM $_[0];\n" }
 $node->safe_psql('postgres',
 		decision(prepay('RO', 'r1'))
 	  . decision(credential(trade_of('RO'), 'c'))
-	  . decision(callback(trade_of('RO'), 'n1', 'failed')));
+	  . decision(callback(trade_of('RO'), 'n1', 'failed'))
+	  . decision(prepay('RO paid', 'r1'))
+	  . decision(callback(trade_of('RO paid'), 'n1', 'paid'))
+	  . decision(refund(trade_of('RO paid'), 'RO', 60))
+	  . decision(
+		"pay_dispute_open(trade_no => @{[ trade_of('RO paid') ]}, duplicate_of => @{[ trade_of('RO') ]}, reason => 'x')"
+	  ));
 my $rows = digest($node);
 foreach my $call (
 	prepay('new', 'r1'),
@@ -29,7 +35,14 @@ foreach my $call (
 	callback(trade_of('RO'), 'n1', 'failed'),
 	callback("'nobody'", 'n1', 'paid'),
 	transition(trade_of('RO'), 'failed'),
-	"pay_review_resolve(review_id => 1, verdict => 'dismiss', reason => 'x')")
+	"pay_review_resolve(review_id => 1, verdict => 'dismiss', reason => 'x')",
+	refund(trade_of('RO paid'), 'RO', 60),
+	refund(trade_of('RO paid'), 'RO2', 40),
+	refund_transition('RO', 'processing'),
+	refund_callback('RO', 'm1', 'succeeded'),
+	refund_callback('nobody', 'm1', 'succeeded'),
+	"pay_dispute_open(trade_no => @{[ trade_of('RO') ]}, duplicate_of => @{[ trade_of('RO paid') ]}, reason => 'x')",
+	"pay_dispute_resolve(dispute_id => 1, verdict => 'refund', reason => 'x')")
 {
 	my ($name) = $call =~ /(pay_\w+)/;
 	raises($node, 'BEGIN READ ONLY;' . decision($call), '25006',
@@ -38,8 +51,9 @@ foreach my $call (
 answers(
 	$node,
 	"BEGIN READ ONLY; SELECT decision FROM pay_query(order_no => 'RO'); SELECT count(*) FROM pay_history(trade_no => "
-	  . trade_of('RO') . ')',
-	"proceed\n3",
+	  . trade_of('RO')
+	  . '); SELECT count(*) FROM pay_dispute_case(dispute_id => 1); SELECT count(*) FROM pay_suspects(since => now()); SELECT reserved FROM pay_balance WHERE order_no = \'RO paid\'',
+	"proceed\n4\n8\n0\n60",
 	'readers work there');
 is(digest($node), $rows, 'nothing was written');
 
@@ -67,16 +81,24 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM pay_payment WHERE order_no
 	0, 'nothing was written');
 is($node->safe_psql('postgres', <<'SQL'), <<'LABELS' =~ s/\n$//r, 'labels');
 	SELECT DISTINCT proname, provolatile, proparallel FROM pg_proc
-	WHERE proname IN ('pay_create', 'pay_prepay', 'pay_credential', 'pay_transition', 'pay_callback', 'pay_review_resolve', 'pay_query', 'pay_history')
+	WHERE proname IN ('pay_create', 'pay_prepay', 'pay_credential', 'pay_transition', 'pay_callback', 'pay_review_resolve', 'pay_query', 'pay_history',
+		'pay_refund', 'pay_refund_transition', 'pay_refund_callback', 'pay_dispute_open', 'pay_dispute_resolve', 'pay_dispute_case', 'pay_suspects')
 	ORDER BY 1
 SQL
 pay_callback|v|u
 pay_create|v|u
 pay_credential|v|u
+pay_dispute_case|s|r
+pay_dispute_open|v|u
+pay_dispute_resolve|v|u
 pay_history|s|r
 pay_prepay|v|u
 pay_query|s|r
+pay_refund|v|u
+pay_refund_callback|v|u
+pay_refund_transition|v|u
 pay_review_resolve|v|u
+pay_suspects|s|r
 pay_transition|v|u
 LABELS
 
@@ -102,10 +124,15 @@ foreach my $level ('READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE')
 		  . decision(callback(trade_of($o), 'n2', 'paid', amount => 1))
 		  . decision(callback(trade_of($o), 'n3', 'paid'))
 		  . decision("pay_query(order_no => '$o')")
+		  . decision(refund(trade_of($o), "$o 1", 60))
+		  . decision(refund(trade_of($o), "$o 1", 60))
+		  . decision(refund_callback("$o 1", 'm1', 'failed'))
+		  . decision(refund(trade_of($o), "$o 2", 100))
+		  . "SELECT reserved, refundable FROM pay_balance WHERE order_no = '$o';"
 		  . 'COMMIT;'
 		  . decision(prepay($o, 'r5')),
 		join("\n",
-			qw(proceed in_progress applied c applied replayed proceed applied unknown mismatch applied already_paid already_paid)
+			qw(proceed in_progress applied c applied replayed proceed applied unknown mismatch applied already_paid proceed replayed applied proceed 100|0 already_paid)
 		),
 		"$level: a whole life in one transaction");
 
@@ -449,7 +476,7 @@ my $outcome = sub {
 	my ($order, $begin) = @_;
 	my $got =
 	  $session->query(($begin || '')
-		. decision(prepay($order, 'r1', payer => "'Ada'"))
+		. decision(prepay($order, 'r1', payer => "'Ada'", confirm => 'true'))
 		  . "\\if :ERROR\n\\echo :SQLSTATE\n\\endif\n");
 
 	$session->query('COMMIT');

@@ -118,6 +118,18 @@ sql("UPDATE pay_payment SET note = 'gift', list = '{7}' WHERE order_no = 'full'"
 answers($node, callback(trade_of('full'), 'n1', 'paid', amount => 1),
 	'mismatch|paying|1|paying', 'a report for review');
 is(sql("SELECT desk FROM pay_review"), 'front', 'the review too');
+
+# The same for refunds.
+sql("ALTER TABLE pay_refund ADD COLUMN desk text NOT NULL DEFAULT 'back', ADD COLUMN line bigint GENERATED ALWAYS AS IDENTITY,"
+	  . " ADD COLUMN is_over boolean GENERATED ALWAYS AS (state = 'succeeded') STORED, ADD CONSTRAINT no_cents CHECK (amount % 10 = 0);"
+	  . 'CREATE TABLE goods_back (merchant text COLLATE "C", refund_no text COLLATE "C", FOREIGN KEY (merchant, refund_no) REFERENCES pay_refund)'
+);
+answers($node, decision(refund(trade_of('check'), 'F1', 30)), 'proceed', 'a refund');
+is(sql("UPDATE pay_refund SET desk = 'front' WHERE desk = 'back' RETURNING line, is_over; INSERT INTO goods_back VALUES ('', 'F1')"),
+	'1|f', 'has its columns');
+answers($node, decision(refund_callback('F1', 'm1', 'succeeded')), 'applied', 'it succeeds');
+is(sql('SELECT desk, line, is_over FROM pay_refund'), 'front|1|t', 'and keeps them');
+refused(refund(trade_of('check'), 'F2', 5), '23514', 'CHECK on the refund', like => qr/no_cents/);
 answers($node, callback(trade_of('full'), 'n2', 'paid'), 'applied|paid|1|paid', 'and paid');
 is( sql("SELECT note, list, is_paid, is_open FROM pay_payment JOIN pay_attempt USING (pay_no) WHERE order_no = 'full'"
 	),
@@ -272,7 +284,7 @@ refused(
 	'23505',
 	'a unique index, in an update',
 	like => qr/one_txn/);
-answers($node, prepay('index3', 'r9', payer => "'Bob3'", multi => 'true'),
+answers($node, prepay('index3', 'r9', payer => "'Bob3'", multi => 'true', confirm => 'true'),
 	'proceed|paying|2|paying', 'our own keys still decide first');
 sql("ALTER TABLE pay_payment ADD CONSTRAINT one_each EXCLUDE USING btree (payer WITH =) WHERE (merchant = 'X')"
 );
@@ -283,7 +295,7 @@ answers(
 	"proceed\nin_progress",
 	'an exclusion constraint');
 refused(
-	prepay('exclude2', 'r1', merchant => "'X'", payer => "'Kim'"),
+	prepay('exclude2', 'r1', merchant => "'X'", payer => "'Kim'", confirm => 'true'),
 	'23P01',
 	'an exclusion constraint that forbids it',
 	like => qr/one_each/);
@@ -310,7 +322,7 @@ is( sql("SELECT bt_index_check(c.oid, true) FROM pg_class c JOIN pg_am a ON a.oi
 	'',
 	'btrees are sound, every row is in them');
 is( sql(join ' UNION ALL ',
-		map { "SELECT '$_', msg FROM verify_heapam('$_')" } qw(pay_payment pay_attempt pay_event)),
+		map { "SELECT '$_', msg FROM verify_heapam('$_')" } qw(pay_payment pay_attempt pay_event pay_refund)),
 	'',
 	'and so are the tables');
 
@@ -450,7 +462,7 @@ foreach my $change (
 
 	raises(
 		$node,
-		"BEGIN; SET LOCAL client_min_messages = error; ALTER TABLE pay_payment DROP COLUMN label, DROP COLUMN is_paid; $ddl; "
+		"BEGIN; SET LOCAL client_min_messages = error; DROP VIEW pay_balance; ALTER TABLE pay_payment DROP COLUMN label, DROP COLUMN is_paid; $ddl; "
 		  . decision(prepay('ddl', 'r1')),
 		'PY503',
 		"$name: pay_prepay refuses to work");

@@ -53,7 +53,7 @@ sub no_triggers
 }
 
 sql('CREATE TABLE fired (n serial, what text); ALTER TABLE pay_payment ADD COLUMN note text, ADD COLUMN steps int NOT NULL DEFAULT 0;'
-	  . 'ALTER TABLE pay_attempt ADD COLUMN note text; ALTER TABLE pay_event ADD COLUMN note text; ALTER TABLE pay_review ADD COLUMN note text'
+	  . 'ALTER TABLE pay_attempt ADD COLUMN note text; ALTER TABLE pay_event ADD COLUMN note text; ALTER TABLE pay_review ADD COLUMN note text; ALTER TABLE pay_refund ADD COLUMN note text'
 );
 my $fired = 'SELECT what FROM fired ORDER BY n';
 
@@ -63,7 +63,7 @@ trigger(
 	"${_}_in",
 	"BEFORE INSERT ON $_ FOR EACH ROW",
 	"new.note := 'in by ' || tg_name; RETURN new;"
-) for qw(pay_payment pay_attempt pay_event pay_review);
+) for qw(pay_payment pay_attempt pay_event pay_review pay_refund);
 trigger(
 	'count_steps',
 	'BEFORE UPDATE ON pay_payment FOR EACH ROW',
@@ -73,12 +73,15 @@ answers(
 	decision(prepay('before', 'r1'))
 	  . decision(callback(trade_of('before'), 'n1', 'failed'))
 	  . decision(prepay('before', 'r2'))
-	  . decision(callback(trade_of('before'), 'n2', 'paid', amount => 1)),
-	"proceed\napplied\nproceed\nmismatch",
+	  . decision(callback(trade_of('before'), 'n2', 'paid', amount => 1))
+	  . decision(callback(trade_of('before'), 'n3', 'paid'))
+	  . decision(refund(trade_of('before'), 'before', 60))
+	  . decision(refund_callback('before', 'm1', 'succeeded')),
+	"proceed\napplied\nproceed\nmismatch\napplied\nproceed\napplied",
 	'BEFORE triggers on the user\'s columns');
-is( sql("SELECT DISTINCT p.note, a.note, e.note, r.note FROM pay_payment p JOIN pay_attempt a USING (pay_no) JOIN pay_event e USING (pay_no) JOIN pay_review r USING (pay_no)"
+is( sql("SELECT DISTINCT p.note, a.note, e.note, r.note, f.note FROM pay_payment p JOIN pay_attempt a USING (pay_no) JOIN pay_event e USING (pay_no) JOIN pay_review r USING (pay_no) JOIN pay_refund f USING (pay_no)"
 	),
-	'in by pay_payment_in|in by pay_attempt_in|in by pay_event_in|in by pay_review_in',
+	'in by pay_payment_in|in by pay_attempt_in|in by pay_event_in|in by pay_review_in|in by pay_refund_in',
 	'filled on INSERT');
 is(sql("SELECT steps = last_seq - 1 FROM pay_payment"),
 	't', 'counted on UPDATE: one for each event after the first');
@@ -168,6 +171,23 @@ trigger('swallow', 'BEFORE INSERT ON pay_review FOR EACH ROW', 'RETURN NULL;');
 refused(callback("'nobody'", 'n1', 'paid'),
 	'PY423', 'BEFORE INSERT ON pay_review that returns NULL');
 no_triggers();
+
+# Nor may it meddle with refunds, those that a report opens among them.
+sql(    decision(callback(trade_of('swallowed'), 'n1', 'paid'))
+	  . decision(refund(trade_of('swallowed'), 'F1', 60))
+	  . decision(prepay('late', 'r1'))
+	  . decision(transition("(SELECT pay_no::text FROM pay_payment WHERE order_no = 'late')", 'closed')));
+foreach my $body ('RETURN NULL;', 'new.amount := 1; RETURN new;', "new.state := 'failed'; RETURN new;")
+{
+	trigger('meddle', 'BEFORE INSERT OR UPDATE ON pay_refund FOR EACH ROW', $body);
+	refused(refund(trade_of('swallowed'), 'F2', 40), 'PY423', "BEFORE INSERT ON pay_refund: $body");
+	refused(callback(trade_of('late'), 'n1', 'paid'),
+		'PY423', "BEFORE INSERT ON pay_refund, of surplus: $body");
+	refused(refund_callback('F1', 'm1', 'succeeded'), 'PY423', "BEFORE UPDATE ON pay_refund: $body");
+	no_triggers();
+}
+answers($node, decision(callback(trade_of('late'), 'n1', 'paid')),
+	'surplus', 'without it, what was refused comes again and counts');
 
 # The same value is no change, however it is written.
 trigger(

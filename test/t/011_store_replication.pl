@@ -18,7 +18,8 @@ sub sql      { return $node->safe_psql('postgres', @_) }
 # ---- replica identity
 
 sql(decision(prepay('identity', 'r1')));
-sql('CREATE PUBLICATION pub FOR TABLE pay_payment, pay_attempt, pay_event, pay_review');
+my $tables = 'pay_payment, pay_attempt, pay_event, pay_review, pay_refund, pay_dispute';
+sql("CREATE PUBLICATION pub FOR TABLE $tables");
 foreach my $table ('pay_payment', 'pay_attempt')
 {
 	my $rows = digest($node);
@@ -43,7 +44,16 @@ raises(
 sql('ALTER TABLE pay_payment REPLICA IDENTITY FULL');
 answers($node, callback(trade_of('identity'), 'n1', 'paid'),
 	'applied|paid|1|paid', 'with REPLICA IDENTITY FULL it does');
-sql('ALTER PUBLICATION pub SET TABLE pay_payment, pay_attempt, pay_event, pay_review');
+sql("ALTER PUBLICATION pub SET TABLE $tables");
+sql(decision(refund(trade_of('identity'), 'F1', 60)));
+sql('ALTER TABLE pay_refund REPLICA IDENTITY NOTHING');
+raises(
+	$node, refund_callback('F1', 'm1', 'succeeded'),
+	'55000',
+	'pay_refund is published without a replica identity',
+	like => qr/cannot update table "pay_refund".*replica identity/);
+sql('ALTER TABLE pay_refund REPLICA IDENTITY DEFAULT');
+answers($node, decision(refund_callback('F1', 'm1', 'succeeded')), 'applied', 'with one it goes on');
 
 # ---- a logical slot sees it all
 
@@ -92,9 +102,15 @@ sql(decision(
 	));
 sql(    decision(callback(trade_of('copied'), 'n2', 'failed'))
 	  . decision(prepay('copied', 'r2'))
-	  . decision(callback(trade_of('copied'), 'n3', 'paid')));
+	  . decision(callback(trade_of('copied'), 'n3', 'paid'))
+	  . decision(refund(trade_of('copied'), 'F2', 60))
+	  . decision(refund_callback('F2', 'm1', 'succeeded'))
+	  . decision(refund(trade_of('copied'), 'F3', 30))
+	  . decision(
+		"pay_dispute_open(trade_no => @{[ trade_of('copied') ]}, duplicate_of => @{[ trade_of('identity') ]}, reason => 'x')"
+	  ));
 $node->wait_for_catchup('sub');
-my @o = (tables => [qw(pay_payment pay_attempt pay_event pay_review)]);
+my @o = (tables => [ split /, /, $tables ]);
 is( digest($copy, @o),
 	digest($node, @o),
 	'the copy has the same rows: guards do not stand in the way of a replica');
@@ -105,6 +121,10 @@ $copy->safe_psql('postgres', 'DROP SUBSCRIPTION sub');
 answers($copy, callback(trade_of('copied'), 'n3', 'paid'),
 	'replayed|paid|2|paid', 'cut off, it knows what it was told');
 answers($copy, prepay('copied', 'r3'), 'already_paid|paid|2|paid', 'and goes on by itself');
+answers($copy, decision(refund_callback('F2', 'm1', 'succeeded')) . decision(refund_callback('F3', 'm2', 'succeeded')),
+	"replayed\napplied", 'with refunds, too');
+is($copy->safe_psql('postgres', "SELECT collected, refunded, refundable FROM pay_balance WHERE order_no = 'copied'"),
+	'100|90|10', 'and the balance adds up there');
 answers($copy, prepay('own', 'r1'), 'proceed|paying|1|paying', 'with new orders');
 
 is(violations($node), '', 'all that must hold holds');

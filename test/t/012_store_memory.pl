@@ -12,27 +12,30 @@ use Test::More;
 my $node = pay_node('main');
 my $size = 'SELECT sum(total_bytes) FROM pg_backend_memory_contexts';
 
-# A shift: orders from $1 to $2, five calls each that write or do not.
+# A shift: orders from $1 to $2, eight calls each that write or do not.
 sub shift_of
 {
 	my ($from, $to) = @_;
 
 	return join '', map { <<"SQL" } $from .. $to;
-SELECT trade_no FROM @{[ prepay("m$_", 'r1', payer => "'Ada'", metadata => "'{\"n\": $_}'") ]} \\gset
+SELECT trade_no FROM @{[ prepay("m$_", 'r1', payer => "'customer $_'", metadata => "'{\"n\": $_}'") ]} \\gset
 SELECT FROM @{[ prepay("m$_", 'r2') ]} WHERE false;
 SELECT FROM @{[ credential(":'trade_no'", 'wx2014') ]} WHERE decision <> 'applied';
 SELECT FROM @{[ callback(":'trade_no'", 'n1', 'paid', payload => "'{\"n\": $_}'") ]} WHERE decision <> 'applied';
 SELECT FROM @{[ callback(":'trade_no'", 'n1', 'paid') ]} WHERE decision <> 'replayed';
+SELECT FROM @{[ refund(":'trade_no'", "m$_", 60) ]} WHERE decision <> 'proceed';
+SELECT FROM @{[ refund(":'trade_no'", "m$_", 60) ]} WHERE decision <> 'replayed';
+SELECT FROM @{[ refund_callback("m$_", 'm1', 'succeeded') ]} WHERE decision <> 'applied';
 SQL
 }
 
 my ($before, $after) = split /\n/,
   $node->safe_psql('postgres', shift_of(1, 200) . "$size;\n" . shift_of(201, 4200) . "$size;\n");
 note "$before bytes before, $after after";
-cmp_ok($after - $before, '<', 64 * 1024, '20,000 calls leave nothing in the session');
+cmp_ok($after - $before, '<', 64 * 1024, '32,000 calls leave nothing in the session');
 is( $node->safe_psql(
 		'postgres', "SELECT count(*), sum(last_seq) FROM pay_payment WHERE state = 'paid'"),
-	'4200|12600',
+	'4200|21000',
 	'they all did their work');
 
 # Within one transaction, and within one statement.
@@ -43,6 +46,7 @@ is( $node->safe_psql(
 			PERFORM FROM @{[ prepay('m1', 'r2') ]};
 			PERFORM FROM pay_query(order_no => 'm2');
 			PERFORM FROM @{[ callback("(SELECT trade_no FROM pay_query(order_no => 'm3'))", 'n1', 'paid') ]};
+			PERFORM FROM @{[ refund("(SELECT trade_no FROM pay_query(order_no => 'm3'))", 'm3', 60) ]};
 			PERFORM FROM pay_history(trade_no => (SELECT trade_no FROM pay_query(order_no => 'm3')));
 		END LOOP;
 	END \$\$;
@@ -54,7 +58,7 @@ is( $node->safe_psql(
 	COMMIT;
 SQL
 note "$before bytes before, $after after";
-cmp_ok($after - $before, '<', 64 * 1024, '10,000 duplicates leave nothing in a transaction');
+cmp_ok($after - $before, '<', 64 * 1024, 'duplicates leave nothing in a transaction');
 
 ($before, $after) = split /\|/, $node->safe_psql('postgres', <<"SQL");
 	SELECT min(bytes) FILTER (WHERE n = 200), max(bytes) FILTER (WHERE n = 8000)
@@ -77,6 +81,10 @@ cmp_ok(
 			EXCEPTION WHEN SQLSTATE 'PY422' THEN NULL;
 			END;
 			BEGIN
+				PERFORM FROM @{[ refund("(SELECT trade_no FROM pay_query(order_no => 'm3'))", 'another', 60) ]};
+			EXCEPTION WHEN SQLSTATE 'PY409' THEN NULL;
+			END;
+			BEGIN
 				PERFORM FROM @{[ prepay('', 'r2', order_no => "'e' || i") ]};
 				PERFORM FROM @{[ transition("'x'", 'failed') ]};
 			EXCEPTION WHEN SQLSTATE 'PY404' THEN NULL;
@@ -89,7 +97,7 @@ cmp_ok(
 	$size;
 SQL
 note "$before bytes before, $after after";
-cmp_ok($after - $before, '<', 64 * 1024, 'nor do 4,000 errors');
+cmp_ok($after - $before, '<', 64 * 1024, 'nor do 6,000 errors');
 
 no_leaks($node);
 done_testing();

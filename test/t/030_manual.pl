@@ -1,5 +1,5 @@
 # What README.md and doc/pay_idem.md say is true: their SQL is run, and prints
-# what stands there; their tables and signatures are those of the database.
+# what stands there; their tables, signatures and rights are those of the database.
 #
 # A chapter is what a heading of the second level begins. Its ```sql blocks run
 # in their order, in a database of the chapter's own. A ```text block after one
@@ -11,6 +11,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::Bin;
 use IPC::Run;
+use List::Util qw(pairs);
 use PayTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -98,7 +99,7 @@ my $signatures = sql(<<'SQL');
 	SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ') RETURNS ' || pg_get_function_result(p.oid)
 	FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 		JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
-	WHERE e.extname = 'pay_idem' AND p.proname !~ '^pay_(state|decision)_(in|out|recv|send|eq|ne|lt|le|gt|ge|cmp|hash|hash_extended)$'
+	WHERE e.extname = 'pay_idem' AND p.proname !~ '^pay_((refund_)?state|decision)_(in|out|recv|send|eq|ne|lt|le|gt|ge|cmp|hash|hash_extended)$'
 SQL
 $signatures =~ s/(DEFAULT (?:'[^']*'|\w+))::[^,)]+/$1/g;
 $signatures =~ s/timestamp with time zone/timestamptz/g;
@@ -113,23 +114,112 @@ is(join("\n", sort @written), join("\n", sort split /\n/, $signatures), 'every f
 
 # ---- tables
 
-foreach my $table (@PayTest::TABLES, 'pay_result')
+# What has columns: the rest of the manual from the chapter on that describes it.
+my ($functions, $tables) = map { substr($manual, index($manual, "\n## $_\n")) } 'Functions', 'Tables';
+my %own;
+push @{ $own{ $_->[0] } }, $_->[1] foreach pairs(split /[|\n]/, sql(<<'SQL'));
+	SELECT relkind, relname FROM pg_class
+	WHERE relnamespace = 'public'::regnamespace AND relname LIKE 'pay\_%' AND relkind IN ('r', 'v', 'c') ORDER BY relname
+SQL
+my @tables = @{ $own{r} };
+
+foreach my $table (@tables, @{ $own{v} }, @{ $own{c} })
 {
 	my $columns = sql(<<"SQL");
 		SELECT a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
 		FROM pg_attribute a WHERE a.attrelid = '$table'::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 SQL
-	my ($section) = $manual =~ /^### $table\n(.*?)(?=^##)/ms;
-	my @rows = $section =~ /^\| `(\w+)` \| ([^|`]+) \| /gm;
+	my ($section) = ($table =~ /_result$/ ? $functions : $tables) =~ /^### $table(?:, the table)?\n(.*?)(?=^##)/ms;
+	my @rows = ($section // '') =~ /^\| `(\w+)` \| ([^|`]+) \| /gm;
 	my $rows = '';
 
 	$rows .= shift(@rows) . ' ' . shift(@rows) . "\n" while @rows;
 	is(trimmed($rows), $columns =~ s/timestamp with time zone/timestamptz/gr, "the columns of $table");
 }
 
+# ---- what may be changed by a direct UPDATE
+
+# A row in each table that may still be changed: one that is not paid yet.
+sql(<<'SQL');
+	SELECT * FROM pay_create(order_no => 'G0', amount => 5, currency => 'EUR');
+	SELECT * FROM pay_prepay(order_no => 'G2', amount => 5, currency => 'EUR', channel => 'test', method => 'card', request_id => 'r1');
+	SELECT * FROM pay_prepay(order_no => 'G1', amount => 5, currency => 'EUR', channel => 'test', method => 'card', request_id => 'r1');
+	SELECT * FROM pay_callback(channel => 'test', callback_id => 'n1', trade_no => (SELECT trade_no FROM pay_query(order_no => 'G1')),
+		reported => 'paid', amount => 4, currency => 'EUR');
+	SELECT * FROM pay_callback(channel => 'test', callback_id => 'n2', trade_no => (SELECT trade_no FROM pay_query(order_no => 'G1')),
+		reported => 'paid', amount => 5, currency => 'EUR');
+	SELECT * FROM pay_refund(trade_no => (SELECT trade_no FROM pay_query(order_no => 'G1')), refund_no => 'GR', amount => 3, reason => 'none');
+	SELECT * FROM pay_dispute_open(trade_no => (SELECT pay_no::text FROM pay_query(order_no => 'G0')),
+		duplicate_of => (SELECT pay_no::text FROM pay_query(order_no => 'G1')), reason => 'none');
+	CREATE ROLE manual_reader;
+	SELECT pay_grant(role => 'manual_reader', kind => 'auditor');
+SQL
+
+# What makes another value of each type. States get a legal step, because the
+# steps are guarded as well.
+my %CHANGED = (
+	bigint => 'coalesce(%1$s, 0) + 1', integer => 'coalesce(%1$s, 0) + 1', smallint => 'coalesce(%1$s, 0) + 1',
+	boolean => 'NOT %1$s', text => "coalesce(%1\$s, '') || 'x'", name => "'x'", uuid => 'gen_random_uuid()', jsonb => q('{"x": 1}'),
+	'timestamp with time zone' => "'2030-01-01'", interval => "'7 minutes'", 'interval[]' => "'{7min}'", 'smallint[]' => "'{7}'",
+	pay_state => "'unknown'", pay_decision => "'stale'", pay_refund_state => "'processing'");
+
+foreach my $table (@tables)
+{
+	my (@all, @may);
+
+	foreach (split /\n/, sql(<<"SQL"))
+		SELECT a.attname || '|' || format_type(a.atttypid, a.atttypmod)
+		FROM pg_attribute a WHERE a.attrelid = '$table'::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+SQL
+	{
+		my ($column, $type) = split /\|/;
+		push @all, $column;
+		my $changed = sprintf $CHANGED{$type}, $column;
+		my $where = { pay_payment => "order_no = 'G0'", pay_attempt => "state = 'paying'" }->{$table} // 'true';
+		my $stderr;
+
+		$changed = "'closed'" if "$table.$column" eq 'pay_payment.state';
+		$node->psql('postgres', "\\set VERBOSITY verbose\nBEGIN; UPDATE $table SET $column = $changed WHERE $where; ROLLBACK", stderr => \$stderr);
+		push @may, $column unless $stderr =~ /^[^\n]*ERROR:  PY423: UPDATE of /;
+	}
+	my ($listed) = $manual =~ /^\| table \| columns \|\n(.*?)\n\n/ms;
+	my ($said) = $listed =~ /^\| [^|]*`$table`[^|]* \| ([^|]*) \|$/m;
+	my %named = map { $_ => 1 } $said =~ /`(\w+)`/g;
+	my @said = $said =~ /^all but/ ? grep { !$named{$_} } @all : keys %named;
+
+	is(join(' ', sort @said), join(' ', sort @may), "what may be changed in $table");
+}
+
+# ---- rights
+
+foreach my $kind (qw(app worker ops auditor))
+{
+	my ($calls, $reads) = $manual =~ /^\| `$kind` \| [^|]* \| ([^|]*) \| ([^|]*) \|$/m;
+	my $role = "manual_$kind";
+
+	sql("CREATE ROLE $role; SELECT pay_grant(role => '$role', kind => '$kind')");
+	is(join("\n", sort $calls =~ /`(\w+)`/g), sql(<<"SQL"), "what $kind may call");
+		SELECT p.proname FROM pg_proc p, aclexplode(p.proacl) AS acl
+		WHERE acl.grantee = '$role'::regrole AND acl.privilege_type = 'EXECUTE' ORDER BY 1
+SQL
+	# what comes after a semicolon says what else it may do
+	my %not = map { $_ => 1 } $reads =~ s/;.*//r =~ /`(\w+)`/g;
+	my @readable = $reads =~ /^all/ ? grep { !$not{$_} } @tables, @{ $own{v} } : keys %not;
+	is(join("\n", sort @readable), sql(<<"SQL"), "what $kind may read");
+		SELECT c.relname FROM pg_class c, aclexplode(c.relacl) AS acl
+		WHERE acl.grantee = '$role'::regrole AND acl.privilege_type = 'SELECT' ORDER BY 1
+SQL
+}
+
+# ---- settings
+
+my ($settings) = $manual =~ /^## Settings\n(.*?)(?=^## )/ms;
+is(join("\n", map { join '|', @$_ } sort { $a->[0] cmp $b->[0] } pairs($settings =~ /^\| `([\w.]+)` \| `([^`]+)` \|/gm)),
+	sql("LOAD 'pay_idem'; SELECT name, current_setting(name) FROM pg_settings WHERE name LIKE 'pay\_idem.%' ORDER BY 1"), 'the settings');
+
 # ---- states, decisions, errors
 
-foreach my $machine ('payment', 'attempt')
+foreach my $machine ('payment', 'attempt', 'refund')
 {
 	my ($section) = $manual =~ /^### Steps of an? $machine\n(.*?)(?=^###)/ms;
 	my @steps;
@@ -154,14 +244,14 @@ foreach ([ 'states', qr/^\s*(\w+_\w+) \[/m, qr/class="node">\s*<title>([^<]+)/ ]
 }
 
 # The labels of a type are in the error for what is none.
-foreach ([ 'pay_state', 'States' ], [ 'pay_decision', 'Decisions' ])
+foreach ([ 'pay_state', 'States', 'state' ], [ 'pay_refund_state', 'States', 'refund' ], [ 'pay_decision', 'Decisions', 'decision' ])
 {
-	my ($type, $chapter) = @$_;
+	my ($type, $chapter, $head) = @$_;
 	my $stderr;
 
 	$node->psql('postgres', "SELECT 'none'::$type", stderr => \$stderr);
 	my ($labels) = $stderr =~ /The values are (.*)\./;
-	my ($table) = $manual =~ /^## $chapter\n.*?^(\| (?:state|decision) \|.*?)\n\n/ms;
+	my ($table) = $manual =~ /^## $chapter\n.*?^(\| $head \|.*?)\n\n/ms;
 	is(join(', ', $table =~ /^\| `(\w+)` \|/gm), $labels, "the labels of $type, in their order");
 }
 

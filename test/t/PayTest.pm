@@ -34,14 +34,15 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(
-  pay_node prepay credential callback transition trade_of
+  pay_node prepay credential callback transition refund refund_transition refund_callback trade_of
   answers raises digest violations waits no_leaks);
 
 # SQL text that is one call and nothing else.
 my $a_call = qr/^\s*(?:"[^"]+"\.|\w+\.)?pay_\w+\(/;
 
-# The tables, parents first.
-our @TABLES = qw(pay_channel pay_payment pay_attempt pay_event pay_review pay_grantee);
+# The tables, parents first; and how all of them go: the view that reads them first.
+our @TABLES = qw(pay_channel pay_payment pay_attempt pay_event pay_review pay_refund pay_dispute pay_grantee);
+our $DROP = 'DROP VIEW pay_balance; DROP TABLE ' . join ', ', @TABLES;
 
 # pay_node(name, init => {...}, conf => '...', install => 0|1): a started
 # server; with install (the default) database postgres has the extension and
@@ -133,6 +134,50 @@ sub transition
 		'pay_transition',
 		[qw(trade_no to_state reason amount currency channel_txn request_id)],
 		{ trade_no => $trade_no, to_state => "'$to_state'" }, \%more);
+}
+
+sub refund
+{
+	my ($trade_no, $refund_no, $amount, %more) = @_;
+
+	return call(
+		'pay_refund',
+		[qw(trade_no refund_no amount reason)],
+		{
+			trade_no => $trade_no,
+			refund_no => "'$refund_no'",
+			amount => $amount,
+			reason => "'too late'"
+		},
+		\%more);
+}
+
+sub refund_transition
+{
+	my ($refund_no, $to_state, %more) = @_;
+
+	return call(
+		'pay_refund_transition',
+		[qw(refund_no to_state reason channel_txn merchant)],
+		{ refund_no => "'$refund_no'", to_state => "'$to_state'" }, \%more);
+}
+
+sub refund_callback
+{
+	my ($refund_no, $callback_id, $reported, %more) = @_;
+
+	return call(
+		'pay_refund_callback',
+		[
+			qw(channel callback_id refund_no reported amount currency trade_no channel_txn occurred_at payload kind merchant)
+		],
+		{
+			channel => "'test'",
+			callback_id => "'$callback_id'",
+			refund_no => "'$refund_no'",
+			reported => "'$reported'"
+		},
+		\%more);
 }
 
 # The number of an order's latest attempt, as an SQL expression.
@@ -249,6 +294,32 @@ sub violations
 		FROM ${s}pay_payment p LEFT JOIN ${s}pay_attempt a ON a.pay_no = p.pay_no AND a.attempt = p.winner
 		WHERE (p.state::text = 'paid') <> (a.state::text IS NOT DISTINCT FROM 'paid')
 			OR p.amount_collected <> coalesce(a.amount_collected, 0)
+		UNION ALL
+		-- every payment's money adds up, and what goes back is never more than what came
+		SELECT 'money', b.order_no
+		FROM ${s}pay_balance b
+		WHERE b.collected <> b.needed + b.surplus OR b.reserved + b.refunded > b.collected
+		UNION ALL
+		-- an attempt's sums are those of its refunds, a payment's those of its winner
+		SELECT 'sums', a.trade_no::text
+		FROM ${s}pay_attempt a JOIN ${s}pay_payment p USING (pay_no) LEFT JOIN LATERAL (
+			SELECT sum(r.amount) FILTER (WHERE r.kind <> 'extra' AND r.state::text IN ('requested', 'processing', 'unknown', 'abnormal')) AS reserved,
+				sum(r.amount) FILTER (WHERE r.kind <> 'extra' AND r.state::text = 'succeeded') AS refunded,
+				sum(r.amount) FILTER (WHERE r.kind = 'extra') AS extra
+			FROM ${s}pay_refund r WHERE r.pay_no = a.pay_no AND r.attempt = a.attempt) r ON true
+		WHERE (a.amount_reserved, a.amount_refunded, a.amount_extra) IS DISTINCT FROM (r.reserved, r.refunded, r.extra)
+			OR a.attempt = p.winner AND p.amount_refunded <> coalesce(r.refunded, 0)
+		UNION ALL
+		-- each event of a refund begins where the one before it ended; the last one says what the row says
+		SELECT 'refund chain', e.refund_no
+		FROM (SELECT *, lag(refund_after) OVER (PARTITION BY pay_no, refund_no ORDER BY seq) AS was
+			FROM ${s}pay_event WHERE refund_after IS NOT NULL) e
+		WHERE e.refund_before::text IS DISTINCT FROM e.was::text
+		UNION ALL
+		SELECT 'refund state', r.refund_no
+		FROM ${s}pay_refund r LEFT JOIN LATERAL (SELECT refund_after FROM ${s}pay_event e
+			WHERE e.pay_no = r.pay_no AND e.refund_no = r.refund_no AND e.refund_after IS NOT NULL ORDER BY seq DESC LIMIT 1) e ON true
+		WHERE e.refund_after::text IS DISTINCT FROM r.state::text
 SQL
 }
 
