@@ -1,4 +1,5 @@
--- From a channel's message to pay_callback(): copy what you need.
+-- From a channel's message to pay_callback() and pay_refund_callback(): copy what
+-- you need.
 --
 -- Your application checks the signature first (and decrypts, for WeChat Pay);
 -- then it hands the message over as it came. What each function does:
@@ -6,8 +7,8 @@
 --   what happened  reported  the channel's word for it, in words of pay_state
 --   how much       amount    in minor units of the currency, exact
 --   once           callback_id  the message's own id; NULL for the answer of a query
--- A word that is not in a list below maps to NULL, which pay_callback() refuses
--- (PY400): a new word of a channel is seen at once and not taken for another.
+-- A word that is not in a list below maps to NULL, which pay_idem refuses (PY400):
+-- a new word of a channel is seen at once and not taken for another.
 
 -- Decimal notation to minor units: 12.30 CNY is 1230 fen, 1230 JPY is 1230 yen.
 -- numeric, never floating point; a fraction of the smallest unit gives NULL.
@@ -89,7 +90,7 @@ AS $$
 				WHEN 'WAIT_BUYER_PAY' THEN 'paying'
 				WHEN 'TRADE_SUCCESS' THEN 'paid'
 				WHEN 'TRADE_FINISHED' THEN 'paid'
-				WHEN 'TRADE_CLOSED' THEN 'closed' END,
+				WHEN 'TRADE_CLOSED' THEN 'closed' END,	-- nobody paid; told again after a full refund: stale
 			amount => minor_units((f ->> 'total_amount')::numeric, 'CNY'),
 			currency => 'CNY',
 			channel_txn => f ->> 'trade_no',
@@ -129,3 +130,93 @@ AS $$
 			payload => message) AS r
 $$;
 COMMENT ON FUNCTION stripe_callback(jsonb) IS 'a Stripe payment_intent event or PaymentIntent, to pay_callback()';
+
+-- Refunds. refund_no is the number that you gave the channel, or the channel's own
+-- where somebody refunded in its console; trade_no is told as well, so that such a
+-- one finds its payment.
+
+-- WeChat Pay API v3: a refund notification whose "resource" was decrypted, or the
+-- answer of a query by out_refund_no. CLOSED: no money went back.
+CREATE FUNCTION wechat_refund_callback(message jsonb) RETURNS pay_refund_result
+	LANGUAGE sql VOLATILE
+AS $$
+	SELECT r.*
+	FROM (SELECT coalesce(message -> 'resource', message) AS t) AS m,
+		pay_refund_callback(
+			channel => 'wechat',
+			callback_id => CASE WHEN message ? 'resource' THEN message ->> 'id' END,
+			refund_no => t ->> 'out_refund_no',
+			reported => CASE coalesce(t ->> 'refund_status', t ->> 'status')
+				WHEN 'SUCCESS' THEN 'succeeded'
+				WHEN 'PROCESSING' THEN 'processing'
+				WHEN 'ABNORMAL' THEN 'abnormal'
+				WHEN 'CLOSED' THEN 'failed' END,
+			amount => (t -> 'amount' ->> 'refund')::bigint,
+			currency => t -> 'amount' ->> 'currency',		-- a notification has none: the refund's own
+			trade_no => t ->> 'out_trade_no',
+			channel_txn => t ->> 'refund_id',
+			occurred_at => (t ->> 'success_time')::timestamptz,
+			payload => message) AS r
+$$;
+COMMENT ON FUNCTION wechat_refund_callback(jsonb) IS
+	'a WeChat Pay v3 refund notification (decrypted) or query answer, to pay_refund_callback()';
+
+-- Alipay: its notifications are about the trade, so ask: this is the answer of
+-- alipay.trade.fastpay.refund.query. Without a refund_status nothing is known yet.
+CREATE FUNCTION alipay_refund_callback(message jsonb) RETURNS pay_refund_result
+	LANGUAGE sql VOLATILE
+AS $$
+	SELECT r.*
+	FROM (SELECT message -> 'alipay_trade_fastpay_refund_query_response' AS t) AS m,
+		pay_refund_callback(
+			channel => 'alipay',
+			callback_id => NULL,
+			refund_no => t ->> 'out_request_no',
+			reported => CASE coalesce(t ->> 'refund_status', '')
+				WHEN 'REFUND_SUCCESS' THEN 'succeeded'
+				WHEN '' THEN 'unknown' END,
+			amount => minor_units((t ->> 'refund_amount')::numeric, 'CNY'),
+			currency => 'CNY',
+			trade_no => t ->> 'out_trade_no',
+			occurred_at => (t ->> 'gmt_refund_pay')::timestamp AT TIME ZONE 'Asia/Shanghai',
+			payload => message) AS r
+$$;
+COMMENT ON FUNCTION alipay_refund_callback(jsonb) IS
+	'the answer of Alipay''s refund query, to pay_refund_callback()';
+
+-- Stripe: a refund or dispute event, or the object itself as a query returns it. Our
+-- number went in as metadata.refund_no, the attempt's as metadata.trade_no. A dispute
+-- (the customer's bank takes the money back) has neither: your application asks for it
+-- with expand[]=payment_intent, whose metadata has the attempt's number. Inquiries
+-- (status warning_...) move no money: do not hand them over.
+CREATE FUNCTION stripe_refund_callback(message jsonb) RETURNS pay_refund_result
+	LANGUAGE sql VOLATILE
+AS $$
+	SELECT r.*
+	FROM (SELECT CASE message ->> 'object' WHEN 'event' THEN message -> 'data' -> 'object' ELSE message END AS p) AS m,
+		pay_refund_callback(
+			channel => 'stripe',
+			callback_id => CASE message ->> 'object' WHEN 'event' THEN message ->> 'id' END,
+			refund_no => coalesce(p -> 'metadata' ->> 'refund_no', p ->> 'id'),
+			reported => CASE p ->> 'object'
+				WHEN 'refund' THEN CASE p ->> 'status'
+					WHEN 'pending' THEN 'processing'
+					WHEN 'requires_action' THEN 'processing'
+					WHEN 'succeeded' THEN 'succeeded'
+					WHEN 'failed' THEN 'failed'
+					WHEN 'canceled' THEN 'failed' END
+				WHEN 'dispute' THEN CASE p ->> 'status'
+					WHEN 'needs_response' THEN 'processing'
+					WHEN 'under_review' THEN 'processing'
+					WHEN 'lost' THEN 'succeeded'
+					WHEN 'won' THEN 'failed' END END,
+			amount => (p ->> 'amount')::bigint,
+			currency => upper(p ->> 'currency'),
+			trade_no => coalesce(p -> 'metadata' ->> 'trade_no', p -> 'payment_intent' -> 'metadata' ->> 'trade_no'),
+			channel_txn => p ->> 'id',
+			occurred_at => to_timestamp((message ->> 'created')::bigint),
+			payload => message,
+			kind => CASE p ->> 'object' WHEN 'dispute' THEN 'chargeback' ELSE 'refund' END) AS r
+$$;
+COMMENT ON FUNCTION stripe_refund_callback(jsonb) IS
+	'a Stripe refund or dispute event, or the object, to pay_refund_callback()';

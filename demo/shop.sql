@@ -15,7 +15,9 @@ CREATE TABLE shop.orders (
 	channel text NOT NULL,
 	method text NOT NULL,
 	story text NOT NULL,
-	paid_at timestamptz
+	other text REFERENCES shop.orders,		-- the customer's earlier order that this one repeats or replaces
+	paid_at timestamptz,
+	confirmed_at timestamptz				-- the customer was asked, and wants this one besides the other
 );
 
 -- No unique key on purpose: if an order were paid twice, two parcels would go out,
@@ -26,10 +28,19 @@ CREATE TABLE shop.parcels (
 	packed_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- A letter to the customer: "your money is on its way back". No unique key here
+-- either: two for one refund would be found.
+CREATE TABLE shop.credit_notes (
+	credit_note integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	refund_no text NOT NULL,
+	amount bigint NOT NULL
+);
+
 -- Every message as it came, and what was decided.
 CREATE TABLE shop.inbox (
 	message integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	received_at timestamptz NOT NULL DEFAULT now(),
+	about text NOT NULL,					-- payment or refund
 	channel text NOT NULL,
 	body text NOT NULL,
 	decision text NOT NULL,
@@ -50,8 +61,8 @@ BEGIN
 		WHEN 'wechat' THEN wechat_callback(body::jsonb)
 		WHEN 'alipay' THEN alipay_callback(body)
 		WHEN 'stripe' THEN stripe_callback(body::jsonb) END;
-	INSERT INTO shop.inbox (channel, body, decision, order_no)
-	VALUES (channel, body, answer.decision, answer.order_no);
+	INSERT INTO shop.inbox (about, channel, body, decision, order_no)
+	VALUES ('payment', channel, body, answer.decision, answer.order_no);
 	IF answer.decision = 'applied' AND answer.attempt_state = 'paid' THEN
 		UPDATE shop.orders SET paid_at = now() WHERE order_no = answer.order_no;
 		INSERT INTO shop.parcels (order_no) VALUES (answer.order_no);
@@ -60,25 +71,81 @@ BEGIN
 END
 $$;
 
--- The application pays, and has no other right on payments; one person looks at
--- reviews, another one looks at everything and may change nothing.
+-- When a refund has succeeded, the customer gets a letter. That a call is applied
+-- and the refund has succeeded now comes once for a refund, whoever brings the news.
+CREATE FUNCTION shop.write_credit_note(answer pay_refund_result) RETURNS void
+	LANGUAGE sql VOLATILE
+AS $$
+	INSERT INTO shop.credit_notes (refund_no, amount)
+	SELECT answer.refund_no, answer.amount
+	WHERE answer.decision = 'applied' AND answer.state = 'succeeded'
+$$;
+
+-- What the shop does with a message about a refund.
+CREATE FUNCTION shop.receive_refund(channel text, body text) RETURNS pay_refund_result
+	LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+	answer pay_refund_result;
+BEGIN
+	answer := CASE channel
+		WHEN 'wechat' THEN wechat_refund_callback(body::jsonb)
+		WHEN 'alipay' THEN alipay_refund_callback(body::jsonb)
+		WHEN 'stripe' THEN stripe_refund_callback(body::jsonb) END;
+	INSERT INTO shop.inbox (about, channel, body, decision)
+	VALUES ('refund', channel, body, answer.decision);
+	PERFORM shop.write_credit_note(answer);
+	RETURN answer;
+END
+$$;
+
+-- What the worker, or a person, knows of a refund himself.
+CREATE FUNCTION shop.step_refund(refund_no text, to_state text, reason text, channel_txn text) RETURNS pay_refund_result
+	LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+	answer pay_refund_result;
+BEGIN
+	answer := pay_refund_transition(refund_no, to_state, reason, channel_txn);
+	PERFORM shop.write_credit_note(answer);
+	RETURN answer;
+END
+$$;
+
+-- The refunds that the channels have to be asked for: all that are requested, and
+-- those where the answer got lost. The same number goes out again.
+CREATE VIEW shop.refunds_to_send WITH (security_invoker = true) AS
+SELECT r.refund_no, replace((pay_trade_nos(p.pay_no, p.routes))[r.attempt]::text, '-', '') AS trade_no,
+	pay_channel_of((pay_trade_nos(p.pay_no, p.routes))[r.attempt]::text) AS channel, r.amount, p.currency, p.order_no, r.kind,
+	p.amount AS asked, r.requested_at
+FROM pay_refund r JOIN pay_payment p USING (pay_no)
+WHERE r.state IN ('requested', 'unknown');
+
+-- The application pays and refunds, and has no other right on payments; the worker
+-- talks to the channels, and sees which refunds wait; one person looks at reviews
+-- and disputes, another one looks at everything and may change nothing.
 CREATE ROLE pay_demo_app LOGIN;
+CREATE ROLE pay_demo_worker LOGIN;
 CREATE ROLE pay_demo_ops LOGIN;
 CREATE ROLE pay_demo_auditor LOGIN;
 SELECT pay_grant('pay_demo_app', 'app');
+SELECT pay_grant('pay_demo_worker', 'worker');
+GRANT SELECT ON pay_refund, pay_payment TO pay_demo_worker;
 SELECT pay_grant('pay_demo_ops', 'ops');
 SELECT pay_grant('pay_demo_auditor', 'auditor');
-GRANT USAGE ON SCHEMA shop TO pay_demo_app, pay_demo_ops, pay_demo_auditor;
-GRANT SELECT ON ALL TABLES IN SCHEMA shop TO pay_demo_app, pay_demo_ops, pay_demo_auditor;
+GRANT USAGE ON SCHEMA shop TO pay_demo_app, pay_demo_worker, pay_demo_ops, pay_demo_auditor;
+GRANT SELECT ON ALL TABLES IN SCHEMA shop TO pay_demo_app, pay_demo_worker, pay_demo_ops, pay_demo_auditor;
 GRANT INSERT ON shop.parcels, shop.inbox TO pay_demo_app, pay_demo_ops;
-GRANT UPDATE (paid_at) ON shop.orders TO pay_demo_app, pay_demo_ops;
+GRANT INSERT ON shop.credit_notes TO pay_demo_app, pay_demo_worker, pay_demo_ops;
+GRANT UPDATE (paid_at, confirmed_at) ON shop.orders TO pay_demo_app, pay_demo_ops;
 
 -- Alipay's QR codes are handed out again to anybody after a second instead of
 -- thirty: the demo does not want to wait.
 UPDATE pay_channel SET resubmit_after = '1 second' WHERE channel = 'alipay' AND method = 'qr';
 
--- For the evening: the channels' statements, what the clients were answered (they
--- wrote that down themselves, in files), and what each story should come to.
+-- For the evening: the channels' statements of what they collected and of what they
+-- gave back, what the clients were answered (they wrote that down themselves, in
+-- files), and what each story should come to.
 CREATE TABLE shop.statement (
 	channel text NOT NULL,
 	trade_no text NOT NULL,
@@ -86,6 +153,14 @@ CREATE TABLE shop.statement (
 	amount bigint NOT NULL,
 	currency text NOT NULL,
 	order_no text
+);
+CREATE TABLE shop.gone_back (
+	channel text NOT NULL,
+	trade_no text NOT NULL,
+	refund_no text NOT NULL,
+	refund_txn text NOT NULL,
+	amount bigint NOT NULL,
+	currency text NOT NULL
 );
 CREATE TABLE shop.trades (trade_no text NOT NULL);
 CREATE TABLE shop.answers (
@@ -97,11 +172,15 @@ CREATE TABLE shop.answers (
 CREATE TABLE shop.stories (
 	n integer GENERATED ALWAYS AS IDENTITY,
 	story text PRIMARY KEY,
-	ends pay_state NOT NULL,
-	clicks integer NOT NULL,
-	messages integer NOT NULL,
-	surplus integer NOT NULL,
-	review integer NOT NULL,
+	ends pay_state,							-- NULL: no payment is made
+	clicks integer NOT NULL,				-- on "pay"
+	messages integer NOT NULL,				-- from channels
+	surplus integer NOT NULL,				-- times that money came and was not needed
+	refund_clicks integer NOT NULL,			-- times that the shop asked for a refund
+	back integer NOT NULL,					-- refunds that succeeded
+	waiting integer NOT NULL,				-- refunds under way in the evening
+	review integer NOT NULL,				-- reviews about money that are open in the evening
+	to_close integer NOT NULL,				-- attempts that still have to be closed in the evening
 	what_happens text NOT NULL
 );
-GRANT SELECT ON shop.statement, shop.trades, shop.answers, shop.stories TO pay_demo_ops, pay_demo_auditor;
+GRANT SELECT ON shop.statement, shop.gone_back, shop.trades, shop.answers, shop.stories TO pay_demo_ops, pay_demo_auditor;

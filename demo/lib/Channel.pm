@@ -1,8 +1,8 @@
 # The channels: WeChat Pay, Alipay and Stripe as a shop sees them from outside.
 #
 # They know nothing of the shop's database. What they keep is the truth about
-# money, in files of their own: one per number they were asked to collect for,
-# and the statement, one line per time that money moved.
+# money, in files of their own: one per number they were asked to collect or to
+# refund for, and two statements, one line per time that money came or went.
 
 package Channel;
 
@@ -29,21 +29,29 @@ sub new
 sub open_trade
 {
 	my ($self, $order, $trade) = @_;
-	my $content = join("\t", @$trade{qw(channel method amount currency)}, $order->{order_no}) . "\n";
-	my $file = "$self->{dir}/trades/$trade->{trade_no}";
+
+	$self->take_number("trades/$trade->{trade_no}", $trade->{channel},
+		join("\t", @$trade{qw(channel method amount currency)}, $order->{order_no}));
+	return 'prepay_' . substr(md5_hex("credential $trade->{trade_no}"), 0, 24);
+}
+
+# A number that comes again must come with the same content.
+sub take_number
+{
+	my ($self, $name, $channel, $content) = @_;
+	my $file = "$self->{dir}/$name";
 
 	if (sysopen my $out, "$file.new.$$", O_WRONLY | O_CREAT | O_EXCL)
 	{
-		print $out $content;
+		print $out "$content\n";
 		CORE::close $out;
 	}
 	if (!link "$file.new.$$", $file)
 	{
 		open my $in, '<', $file or die "$file: $!\n";
-		die "$trade->{channel} refuses: $trade->{trade_no} came with other content\n" if <$in> ne $content;
+		die "$channel refuses: $name came with other content\n" if <$in> ne "$content\n";
 	}
 	unlink "$file.new.$$";
-	return 'prepay_' . substr(md5_hex("credential $trade->{trade_no}"), 0, 24);
 }
 
 # The customer pays. A channel collects once per number; 'again' is the channel's
@@ -53,16 +61,56 @@ sub collect
 	my ($self, $order, $trade, %how) = @_;
 	my $again = $how{again} ? 1 : 0;
 	my $txn = transaction($trade, $again);
-	my $line = join(',', $trade->{channel}, $trade->{trade_no}, $txn,
-		$how{amount} // $trade->{amount}, $how{currency} // $trade->{currency}, $order->{order_no} // '') . "\n";
 
-	open my $statement, '+>>', "$self->{dir}/statement.csv" or die "statement: $!\n";
+	return $self->book('statement.csv', $again, $trade->{channel}, $trade->{trade_no}, $txn,
+		$how{amount} // $trade->{amount}, $how{currency} // $trade->{currency}, $order->{order_no} // '') ? $txn : undef;
+}
+
+# The shop asks for a refund. Returns the channel's own number of it. The same refund
+# number again is the same refund. That all refunds together are not too much is the
+# shop's business: this channel does not look.
+sub refund
+{
+	my ($self, $refund) = @_;
+
+	$self->take_number("refunds/$refund->{channel}.$refund->{refund_no}", $refund->{channel},
+		join("\t", @$refund{qw(trade_no amount currency)}));
+	return refund_txn($refund);
+}
+
+# The money of a refund, or of a chargeback, goes back: once per refund number.
+sub give_back
+{
+	my ($self, $refund) = @_;
+
+	return $self->book('gone_back.csv', 0, @$refund{qw(channel trade_no refund_no)}, refund_txn($refund), @$refund{qw(amount currency)});
+}
+
+# A line of a statement; none if there is one of its key already (the first two or,
+# of refunds, three fields), unless it is to be there again.
+sub book
+{
+	my ($self, $file, $again, @fields) = @_;
+	my $key = join ',', @fields[0 .. ($file eq 'gone_back.csv' ? 2 : 1)], '';
+
+	open my $statement, '+>>', "$self->{dir}/$file" or die "$file: $!\n";
 	flock $statement, LOCK_EX;
 	seek $statement, 0, 0;
-	my @before = grep { /^$trade->{channel},$trade->{trade_no},/ } <$statement>;
-	print $statement $line unless @before && !$again;
-	CORE::close $statement or die "statement: $!\n";
-	return @before && !$again ? undef : $txn;
+	my $booked = $again || !grep { index($_, $key) == 0 } <$statement>;
+	print $statement join(',', @fields) . "\n" if $booked;
+	CORE::close $statement or die "$file: $!\n";
+	return $booked;
+}
+
+# The channel's own number of a refund.
+sub refund_txn
+{
+	my ($refund) = @_;
+	my $hex = md5_hex("$refund->{channel} refund $refund->{refund_no}");
+
+	return $refund->{refund_no} if $refund->{kind} eq 'chargeback';
+	return "re_3$hex" if $refund->{channel} eq 'stripe';
+	return '503000' . join '', map { sprintf '%02d', hex($_) % 100 } unpack '(A3)10', $hex;
 }
 
 # The channel's own number of this trade.
@@ -84,16 +132,14 @@ sub message
 	my $channel = $trade->{channel};
 	my $amount = $how{amount} // $trade->{amount};
 	my $currency = $how{currency} // $trade->{currency};
-	my $now = time;
-	my $serial = md5_hex(join ' ', $trade->{trade_no}, $$, ++$self->{counter});
-	my $cn = strftime('%Y-%m-%dT%H:%M:%S', gmtime $now + 8 * 3600);
+	my ($now, $cn, $serial) = $self->now($trade);
 	my %field = (
 		out_trade_no => $trade->{trade_no},
 		transaction_id => transaction($trade, $how{again}),
 		order_no => $order->{order_no} // '',
 		product => $order->{product} // '',
 		payer => 'o' . substr(md5_hex($order->{customer} // ''), 0, 27),
-		amount => $amount, currency => $currency, epoch => $now);
+		amount => $amount, asked => $trade->{amount}, currency => $currency, epoch => $now);
 	my $template;
 
 	if ($channel eq 'wechat')
@@ -122,15 +168,76 @@ sub message
 	else
 	{
 		$template = $how{query} ? "stripe_query_$what.json"
-			: { paid => 'stripe_succeeded.json', failed => 'stripe_payment_failed.json', closed => 'stripe_canceled.json' }->{$what};
+			: { paid => 'stripe_succeeded.json', failed => 'stripe_payment_failed.json', closed => 'stripe_canceled.json',
+				authorized => 'stripe_authorized.json' }->{$what};
 		$field{currency} = lc $currency;
 		$field{message_id} = 'evt_3' . substr $serial, 0, 24;
 		$field{charge_id} = 'ch_3' . substr(md5_hex($field{transaction_id}), 0, 24);
 	}
+	return $self->filled($template, %field);
+}
 
-	my $text = $self->template($template);
-	$text =~ s/\{\{(\w+)\}\}/$field{$1} \/\/ die "$template: no $1\n"/ge;
-	return $text;
+# A message about a refund or a chargeback: it has succeeded, failed, waits for a
+# person (abnormal), or a customer's bank has just begun (processing).
+sub refund_message
+{
+	my ($self, $refund, $what) = @_;
+	my $channel = $refund->{channel};
+	my ($now, $cn, $serial) = $self->now($refund);
+	my %field = (
+		out_trade_no => $refund->{trade_no},
+		transaction_id => transaction($refund),
+		refund_no => $refund->{refund_no},
+		refund_id => refund_txn($refund),
+		order_no => $refund->{order_no},
+		amount => $refund->{amount}, asked => $refund->{asked}, currency => $refund->{currency}, epoch => $now);
+
+	if ($channel eq 'wechat')
+	{
+		@field{qw(refund_status summary)} = @{
+			{ succeeded => ['SUCCESS', '退款成功'], failed => ['CLOSED', '退款关闭'], abnormal => ['ABNORMAL', '退款异常'] }->{$what} };
+		$field{event_type} = "REFUND.$field{refund_status}";
+		$field{message_id} = join '-', unpack 'A8 A4 A4 A4 A12', $serial;
+		$field{time_cn} = "$cn+08:00";
+		return $self->filled('wechat_refund.json', %field);
+	}
+	if ($channel eq 'alipay')
+	{
+		# Alipay answers when it is asked
+		die "Alipay does not tell that a refund $what\n" if $what ne 'succeeded';
+		$_ = sprintf '%d.%02d', int($_ / 100), $_ % 100 for @field{qw(amount asked)};
+		$field{sign} = "$serial/+$serial==";
+		$field{time_cn} = $cn =~ tr/T/ /r;
+		return $self->filled('alipay_refund_query.json', %field);
+	}
+	$field{currency} = lc $field{currency};
+	$field{message_id} = 'evt_3' . substr $serial, 0, 24;
+	$field{charge_id} = 'ch_3' . substr(md5_hex($field{transaction_id}), 0, 24);
+	if ($refund->{kind} eq 'chargeback')
+	{
+		$field{refund_status} = { processing => 'needs_response', succeeded => 'lost', failed => 'won' }->{$what};
+		$field{event_type} = $what eq 'processing' ? 'charge.dispute.created' : 'charge.dispute.closed';
+		return $self->filled('stripe_dispute.json', %field);
+	}
+	$field{refund_status} = $what;
+	return $self->filled('stripe_refund.json', %field);
+}
+
+# The time, also as China writes it, and what makes a message's id of its own.
+sub now
+{
+	my ($self, $trade) = @_;
+	my $now = time;
+
+	return ($now, strftime('%Y-%m-%dT%H:%M:%S', gmtime $now + 8 * 3600),
+		md5_hex(join ' ', $trade->{trade_no}, $$, ++$self->{counter}));
+}
+
+sub filled
+{
+	my ($self, $template, %field) = @_;
+
+	return $self->template($template) =~ s/\{\{(\w+)\}\}/$field{$1} \/\/ die "$template: no $1\n"/ger;
 }
 
 # The same message sent again: Alipay puts a new time on it, the id stays.
