@@ -7,7 +7,7 @@
  *
  * Left out, in its favour: guards, CHECKs, the shard in the numbers (a number
  * is 48 bits of milliseconds, the attempt in its ninth byte, random bits), and
- * whatever only other functions need.
+ * whatever only other functions need (extra refunds, which a review opens).
  */
 SET search_path = plpgsql;
 
@@ -23,11 +23,96 @@ CREATE FUNCTION trade_nos(pay_no uuid, attempts integer) RETURNS uuid[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	RETURN ARRAY(SELECT encode(set_byte(uuid_send(pay_no), 8, 128 + i), 'hex')::uuid FROM generate_series(1, attempts) i);
 
+-- What a payment shows in the state current, whose most open attempt is in the state open.
+CREATE FUNCTION shows(current "char", open "char") RETURNS "char"
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN CASE WHEN (current, open) IN (('p', 'x'), ('a', 'p'), ('x', 'p'), ('x', 'g'), ('g', 'p'), ('g', 'x'))
+		THEN 'u'::"char" ELSE open END;
+
+-- Rule 8: may this order replace that one? What it says, or which payment is to be given up.
+CREATE FUNCTION may_replace(p_merchant text, p_replaces text, p_pay_no uuid, p_attempts integer, p_lock boolean,
+	OUT given_up uuid, OUT decision text, OUT other_order_no text)
+	LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+	v_old record;
+BEGIN
+	IF p_lock THEN
+		SELECT pay_no, state, replaced_by INTO v_old
+			FROM plpgsql.payment WHERE merchant = p_merchant AND order_no = p_replaces FOR NO KEY UPDATE;
+	ELSE
+		SELECT pay_no, state, replaced_by INTO v_old
+			FROM plpgsql.payment WHERE merchant = p_merchant AND order_no = p_replaces;
+	END IF;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no order "%" to replace', p_replaces USING ERRCODE = 'PY404';
+	ELSIF v_old.state = 'P' THEN
+		decision := 'already_paid';
+		other_order_no := p_replaces;
+	ELSIF v_old.replaced_by <> p_pay_no OR (v_old.replaced_by IS NOT NULL AND p_pay_no IS NULL) THEN
+		decision := 'closed';
+		other_order_no := (SELECT order_no FROM plpgsql.payment WHERE pay_no = v_old.replaced_by);
+	ELSIF v_old.replaced_by IS NULL AND p_attempts > 0 THEN
+		RAISE EXCEPTION 'an order that was tried to pay cannot replace "%"', p_replaces USING ERRCODE = 'PY409';
+	ELSIF v_old.replaced_by IS NULL THEN
+		given_up := v_old.pay_no;
+	END IF;
+END
+$$;
+
+-- The customer gives up this order for another: its attempts are to be closed.
+CREATE FUNCTION give_up(p_pay_no uuid, p_successor uuid, p_reason text) RETURNS void
+	LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+	v_pay record;
+	v_try record;
+	v_seq integer;
+	v_before "char";
+	v_after "char";
+BEGIN
+	SELECT state, routes, last_seq INTO v_pay FROM plpgsql.payment WHERE pay_no = p_pay_no FOR NO KEY UPDATE;
+	v_seq := v_pay.last_seq;
+	v_after := v_pay.state;
+	FOR v_try IN SELECT trade_no, attempt, state FROM plpgsql.attempt
+		WHERE trade_no = ANY (plpgsql.trade_nos(p_pay_no, cardinality(v_pay.routes))) AND state IN ('p', 'a', 'u') ORDER BY attempt
+	LOOP
+		UPDATE plpgsql.attempt SET state = 'g' WHERE trade_no = v_try.trade_no;
+		v_before := v_after;
+		v_after := plpgsql.shows(v_before, (SELECT state FROM plpgsql.attempt
+			WHERE trade_no = ANY (plpgsql.trade_nos(p_pay_no, cardinality(v_pay.routes))) AND state IN ('x', 'a', 'p', 'u', 'g')
+			ORDER BY array_position('{x,a,p,u,g}'::"char"[], state) LIMIT 1));
+		v_seq := v_seq + 1;
+		INSERT INTO plpgsql.event (pay_no, seq, attempt, decision, payment_before, payment_after, attempt_before,
+				attempt_after, source, reason)
+			VALUES (p_pay_no, v_seq, v_try.attempt, 'a', v_before, v_after, v_try.state, 'g', 'prepay', p_reason);
+	END LOOP;
+	v_before := v_after;
+	v_after := CASE WHEN v_before IN ('c', 'f') THEN 'C'::"char" ELSE v_before END;
+	v_seq := v_seq + 1;
+	INSERT INTO plpgsql.event (pay_no, seq, attempt, decision, payment_before, payment_after, source, reason)
+		VALUES (p_pay_no, v_seq, 0, 'a', v_before, v_after, 'prepay', p_reason);
+	UPDATE plpgsql.payment SET state = v_after, replaced_by = p_successor, end_requested = true, last_seq = v_seq
+		WHERE pay_no = p_pay_no;
+END
+$$;
+
+-- Rule 9: another open order of the same payer that the customer may mean.
+CREATE FUNCTION look_alike(p_merchant text, p_payer text, p_amount bigint, p_currency text, p_order_no text, p_replaces text) RETURNS text
+	LANGUAGE sql STABLE AS $$
+	SELECT order_no FROM plpgsql.payment
+	WHERE merchant = p_merchant AND payer = p_payer
+		AND pay_no >= (lpad(to_hex((date_part('epoch', clock_timestamp() - interval '10 minutes') * 1000)::bigint), 12, '0')
+			|| repeat('0', 20))::uuid
+		AND amount = p_amount AND currency = p_currency AND state IN ('p', 'a', 'x', 'u', 'g') AND replaced_by IS NULL
+		AND order_no <> p_order_no AND order_no IS DISTINCT FROM p_replaces
+	ORDER BY pay_no LIMIT 1
+$$;
+
 CREATE FUNCTION prepay(p_order_no text, p_amount bigint, p_currency text, p_channel text, p_method text,
 	p_request_id text, p_merchant text DEFAULT '', p_payer text DEFAULT NULL, p_multi boolean DEFAULT NULL,
-	p_valid_for interval DEFAULT NULL, p_metadata jsonb DEFAULT NULL,
+	p_valid_for interval DEFAULT NULL, p_replaces text DEFAULT NULL, p_confirm boolean DEFAULT false,
+	p_metadata jsonb DEFAULT NULL,
 	OUT decision text, OUT pay_no uuid, OUT trade_no text, OUT state text, OUT attempt integer,
-	OUT attempt_state text, OUT credential text, OUT credential_expires_at timestamptz, OUT detail text)
+	OUT attempt_state text, OUT credential text, OUT credential_expires_at timestamptz, OUT other_order_no text, OUT detail text)
 	LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
 DECLARE
@@ -43,11 +128,13 @@ DECLARE
 	v_locked boolean := false;
 	v_mine boolean;
 	v_changed text;
+	v_given_up uuid;
 BEGIN
 	IF p_order_no IS NULL OR p_order_no = '' OR octet_length(p_order_no) > 255
 			OR p_merchant IS NULL OR octet_length(p_merchant) > 255
 			OR p_request_id IS NULL OR p_request_id = '' OR octet_length(p_request_id) > 255
 			OR p_payer = '' OR octet_length(p_payer) > 255
+			OR p_replaces = '' OR octet_length(p_replaces) > 255 OR p_replaces = p_order_no
 			OR p_amount IS NULL OR p_amount NOT BETWEEN 1 AND 9007199254740991
 			OR p_currency IS NULL OR p_currency !~ '^[A-Z]{3}$' OR p_valid_for <= '0' THEN
 		RAISE EXCEPTION 'bad argument' USING ERRCODE = 'PY400';
@@ -61,15 +148,31 @@ BEGIN
 
 	LOOP
 		IF v_locked THEN
-			SELECT pay_no, amount, currency, payer, multi, state, end_requested, valid_until, routes, last_seq INTO v_pay
+			IF p_replaces IS NOT NULL THEN
+				PERFORM FROM plpgsql.payment WHERE merchant = p_merchant AND order_no IN (p_order_no, p_replaces)
+					ORDER BY pay_no FOR NO KEY UPDATE;
+			END IF;
+			SELECT pay_no, amount, currency, payer, multi, state, end_requested, valid_until, routes, last_seq, replaced_by INTO v_pay
 				FROM plpgsql.payment WHERE merchant = p_merchant AND order_no = p_order_no FOR NO KEY UPDATE;
 		ELSE
-			SELECT pay_no, amount, currency, payer, multi, state, end_requested, valid_until, routes, last_seq INTO v_pay
+			SELECT pay_no, amount, currency, payer, multi, state, end_requested, valid_until, routes, last_seq, replaced_by INTO v_pay
 				FROM plpgsql.payment WHERE merchant = p_merchant AND order_no = p_order_no;
 		END IF;
 
-		-- Rule 1: a new order.
+		-- Rule 1: a new order; 8 and 9 are asked of it, too.
 		IF NOT FOUND THEN
+			IF p_replaces IS NOT NULL THEN
+				SELECT * INTO v_given_up, decision, other_order_no
+					FROM plpgsql.may_replace(p_merchant, p_replaces, NULL, 0, true);
+				EXIT WHEN decision IS NOT NULL;
+			END IF;
+			IF p_payer IS NOT NULL AND NOT p_confirm THEN
+				other_order_no := plpgsql.look_alike(p_merchant, p_payer, p_amount, p_currency, p_order_no, p_replaces);
+				IF other_order_no IS NOT NULL THEN
+					decision := 'confirm';
+					RETURN;
+				END IF;
+			END IF;
 			v_bytes := overlay(uuid_send(gen_random_uuid())
 				PLACING substring(int8send((date_part('epoch', clock_timestamp()) * 1000)::bigint) FROM 3) FROM 1 FOR 6);
 			pay_no := encode(set_byte(v_bytes, 8, 128), 'hex')::uuid;
@@ -85,6 +188,9 @@ BEGIN
 			INSERT INTO plpgsql.event (pay_no, amount, seq, attempt, decision, payment_before, payment_after,
 					attempt_after, source, currency)
 				VALUES (pay_no, p_amount, 1, 1, 'p', 'c', 'p', 'p', 'prepay', p_currency);
+			IF v_given_up IS NOT NULL THEN
+				PERFORM plpgsql.give_up(v_given_up, pay_no, 'replaced by ' || p_order_no);
+			END IF;
 			decision := 'proceed';
 			state := 'paying';
 			attempt := 1;
@@ -138,8 +244,9 @@ BEGIN
 		IF v_pay.state = 'P' THEN
 			decision := 'already_paid';
 			RETURN;
-		ELSIF v_pay.state IN ('C', 'r') THEN
+		ELSIF v_pay.state IN ('C', 'r') OR v_pay.replaced_by IS NOT NULL THEN
 			decision := 'closed';
+			other_order_no := (SELECT order_no FROM plpgsql.payment WHERE pay_no = v_pay.replaced_by);
 			RETURN;
 		ELSIF v_pay.state IN ('c', 'f') AND v_pay.valid_until <= now() THEN
 			IF NOT v_locked THEN
@@ -202,10 +309,25 @@ BEGIN
 			RETURN;
 		END IF;
 
+		-- Rules 8 and 9, which look at other orders.
+		IF p_replaces IS NOT NULL THEN
+			SELECT * INTO v_given_up, decision, other_order_no
+				FROM plpgsql.may_replace(p_merchant, p_replaces, v_pay.pay_no, v_attempts, v_locked);
+			EXIT WHEN decision IS NOT NULL;
+		END IF;
+		IF p_payer IS NOT NULL AND NOT p_confirm THEN
+			decision := 'confirm';
+			other_order_no := plpgsql.look_alike(p_merchant, p_payer, p_amount, p_currency, p_order_no, p_replaces);
+			EXIT WHEN other_order_no IS NOT NULL;
+		END IF;
+
 		-- Rule 10: the next attempt.
 		IF NOT v_locked THEN
 			v_locked := true;
 			CONTINUE;
+		END IF;
+		IF v_given_up IS NOT NULL THEN
+			PERFORM plpgsql.give_up(v_given_up, v_pay.pay_no, 'replaced by ' || p_order_no);
 		END IF;
 		v_attempts := v_attempts + 1;
 		v_trade_no := encode(set_byte(uuid_send(v_pay.pay_no), 8, 128 + v_attempts), 'hex')::uuid;
@@ -223,6 +345,10 @@ BEGIN
 		attempt_state := 'paying';
 		RETURN;
 	END LOOP;
+	-- what other orders decide is about no attempt
+	trade_no := NULL;
+	attempt := NULL;
+	attempt_state := NULL;
 END
 $$;
 
@@ -230,7 +356,7 @@ CREATE FUNCTION callback(p_channel text, p_callback_id text, p_trade_no text, p_
 	p_amount bigint DEFAULT NULL, p_currency text DEFAULT NULL, p_channel_txn text DEFAULT NULL,
 	p_occurred_at timestamptz DEFAULT NULL, p_payload jsonb DEFAULT NULL,
 	OUT decision text, OUT pay_no uuid, OUT trade_no text, OUT state text, OUT attempt integer,
-	OUT attempt_state text, OUT detail text)
+	OUT attempt_state text, OUT refund_no text, OUT detail text)
 	LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
 DECLARE
@@ -249,6 +375,8 @@ DECLARE
 	v_state "char";
 	v_payment_state "char";
 	v_open "char";
+	v_last "char";
+	v_waits boolean;
 	v_conflict boolean := false;
 BEGIN
 	IF v_reported IS NULL OR p_channel IS NULL OR p_callback_id = '' OR octet_length(p_callback_id) > 255
@@ -271,7 +399,7 @@ BEGIN
 	LOOP
 		-- A known message: the first answer, without a lock.
 		IF v_message_id IS NOT NULL THEN
-			SELECT attempt, reported, amount, currency, payment_after, attempt_after INTO v_known
+			SELECT attempt, reported, amount, currency, decision, payment_after, attempt_after INTO v_known
 				FROM plpgsql.event e WHERE e.pay_no = callback.pay_no AND e.source = v_source AND e.message_id = v_message_id;
 			IF FOUND THEN
 				IF v_known.attempt = attempt AND v_known.reported = v_reported
@@ -280,6 +408,9 @@ BEGIN
 					decision := 'replayed';
 					state := plpgsql.label(v_known.payment_after);
 					attempt_state := plpgsql.label(v_known.attempt_after);
+					IF v_known.decision = '$' AND v_reported = 'P' THEN
+						refund_no := p_trade_no || 's';
+					END IF;
 					RETURN;
 				END IF;
 				v_message_id := NULL;
@@ -287,10 +418,10 @@ BEGIN
 			END IF;
 		END IF;
 
-		SELECT state, currency, winner, routes, end_requested, valid_until, last_seq INTO v_pay
+		SELECT state, currency, merchant, winner, routes, end_requested, valid_until, last_seq, replaced_by INTO v_pay
 			FROM plpgsql.payment p WHERE p.pay_no = callback.pay_no FOR NO KEY UPDATE;
 		IF FOUND THEN
-			SELECT a.state, a.amount, a.amount_to_capture, a.channel_txn, c.channel INTO v_try
+			SELECT a.state, a.amount, a.amount_to_capture, a.amount_collected, a.channel_txn, c.channel INTO v_try
 				FROM plpgsql.attempt a JOIN plpgsql.channel c USING (route) WHERE a.trade_no = v_trade_no;
 		END IF;
 		IF NOT FOUND THEN
@@ -314,44 +445,48 @@ BEGIN
 
 		-- What the report does.
 		IF v_try.channel <> p_channel
-				OR (v_reported IN ('P', 'a') AND (p_amount <> coalesce(v_try.amount_to_capture, v_try.amount)
-					OR p_currency <> v_pay.currency))
+				OR (v_reported = 'P' AND p_amount <> coalesce(v_try.amount_collected, v_try.amount_to_capture, v_try.amount))
+				OR (v_reported = 'a' AND p_amount <> v_try.amount)
+				OR (v_reported = 'x' AND (p_amount > v_try.amount
+					OR (v_state IN ('x', 'u') AND p_amount <> v_try.amount_to_capture)))
+				OR (v_reported IN ('P', 'a', 'x') AND p_currency <> v_pay.currency)
 				OR (v_reported = 'P' AND v_state = 'P' AND p_channel_txn <> v_try.channel_txn) THEN
 			v_decision := 'm';
 			v_kind := 'mismatch';
 		ELSIF v_reported = v_state THEN
 			v_decision := '=';
-		ELSIF v_reported = 'P' THEN
-			v_state := 'P';
-			IF v_pay.winner IS NULL AND v_pay.state NOT IN ('C', 'r') THEN
-				v_decision := 'a';
-				v_payment_state := 'P';
-			ELSE
-				v_decision := '$';
-				v_kind := 'surplus';
-			END IF;
 		ELSIF v_state = 'P' OR (v_reported IN ('f', 'C', 'r', 'g', 'u', 'p') AND v_state IN ('f', 'C', 'r'))
-				OR (v_state = 'x' AND v_reported IN ('p', 'C', 'g')) OR (v_state = 'g' AND v_reported IN ('p', 'x'))
-				OR (v_state = 'a' AND v_reported = 'p') THEN
+				OR (v_state = 'x' AND v_reported IN ('p', 'C', 'g')) OR (v_state = 'g' AND v_reported = 'p')
+				OR (v_state = 'a' AND v_reported = 'p') OR (v_reported = 'x' AND v_state NOT IN ('a', 'u')) THEN
 			v_decision := 's';
+			-- the channel took back what it collected: perhaps it was given back
+			v_kind := CASE WHEN v_state = 'P' AND v_reported = 'r' THEN 'mismatch' ELSE v_kind END;
 		ELSE
-			v_decision := 'a';
 			v_state := v_reported;
-			IF v_pay.winner IS NULL AND v_pay.state NOT IN ('C', 'r') THEN
+			v_waits := v_pay.state NOT IN ('P', 'C', 'r') AND v_pay.replaced_by IS NULL;
+			v_decision := CASE WHEN v_waits OR v_reported NOT IN ('P', 'a') THEN 'a' ELSE '$' END;
+			IF v_waits AND v_reported = 'P' THEN
+				v_payment_state := 'P';
+			ELSIF v_pay.state NOT IN ('P', 'C', 'r') THEN
 				-- The roll-up: the most open attempt, else failed or closed.
+				v_last := v_state;
 				IF cardinality(v_pay.routes) = 1 THEN
-					v_open := CASE WHEN v_state NOT IN ('f', 'C', 'r') THEN v_state END;
+					v_open := CASE WHEN v_state NOT IN ('f', 'C', 'r', 'P') THEN v_state END;
 				ELSE
 					v_open := (SELECT s FROM (SELECT CASE WHEN trade_no = v_trade_no THEN v_state ELSE state END AS s
 						FROM plpgsql.attempt
 						WHERE trade_no = ANY (plpgsql.trade_nos(callback.pay_no, cardinality(v_pay.routes)))) t
 						WHERE s IN ('x', 'a', 'p', 'u', 'g')
 						ORDER BY array_position('{x,a,p,u,g}'::"char"[], s) LIMIT 1);
+					IF v_open IS NULL AND attempt < cardinality(v_pay.routes) THEN
+						v_last := (SELECT state FROM plpgsql.attempt
+							WHERE trade_no = (plpgsql.trade_nos(callback.pay_no, cardinality(v_pay.routes)))[cardinality(v_pay.routes)]);
+					END IF;
 				END IF;
 				v_payment_state := CASE
-					WHEN v_open IS NOT NULL THEN v_open
+					WHEN v_open IS NOT NULL THEN plpgsql.shows(v_pay.state, v_open)
 					WHEN v_pay.end_requested OR v_pay.valid_until <= now()
-						THEN CASE WHEN v_state = 'r' THEN 'r'::"char" ELSE 'C' END
+						THEN CASE WHEN v_last = 'r' AND v_pay.state <> 'f' THEN 'r'::"char" WHEN v_pay.state = 'x' THEN 'f' ELSE 'C' END
 					ELSE 'f' END;
 			END IF;
 		END IF;
@@ -365,8 +500,21 @@ BEGIN
 		EXIT WHEN FOUND;
 	END LOOP;
 
+	-- Money that the order does not need goes back: the refund, its event, its reserve.
+	IF v_decision = '$' AND v_state = 'P' THEN
+		refund_no := trade_no || 's';
+		INSERT INTO plpgsql.refund (pay_no, amount, attempt, kind, merchant, refund_no, reason)
+			VALUES (callback.pay_no, p_amount, callback.attempt, 'surplus', v_pay.merchant, callback.refund_no,
+				'the order needs no more money');
+		INSERT INTO plpgsql.event (pay_no, amount, seq, attempt, decision, payment_before, payment_after, attempt_before,
+				attempt_after, source, currency, reason, refund_no, refund_after)
+			VALUES (callback.pay_no, p_amount, v_pay.last_seq + 2, callback.attempt, 'p', v_payment_state, v_payment_state,
+				'P', 'P', 'refund', v_pay.currency, 'the order needs no more money', callback.refund_no, 'r');
+	END IF;
 	IF v_state <> v_try.state THEN
 		UPDATE plpgsql.attempt SET state = v_state, amount_collected = CASE WHEN v_state = 'P' THEN p_amount END,
+				amount_to_capture = CASE WHEN v_state = 'x' THEN coalesce(p_amount, amount_to_capture, amount) ELSE amount_to_capture END,
+				amount_reserved = CASE WHEN refund_no IS NOT NULL THEN p_amount END,
 				channel_txn = coalesce(p_channel_txn, channel_txn)
 			WHERE trade_no = v_trade_no;
 	END IF;
@@ -374,6 +522,8 @@ BEGIN
 		UPDATE plpgsql.payment SET state = 'P', winner = callback.attempt, amount_collected = p_amount,
 				last_seq = last_seq + 1
 			WHERE payment.pay_no = callback.pay_no;
+	ELSIF refund_no IS NOT NULL THEN
+		UPDATE plpgsql.payment SET state = v_payment_state, last_seq = last_seq + 2 WHERE payment.pay_no = callback.pay_no;
 	ELSE
 		UPDATE plpgsql.payment SET state = v_payment_state, last_seq = last_seq + 1 WHERE payment.pay_no = callback.pay_no;
 	END IF;

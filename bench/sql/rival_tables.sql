@@ -1,7 +1,8 @@
 /*
  * The tables of a rival, in the schema :schema: the columns, the column order,
  * the indexes and the fillfactor of pay_payment, pay_attempt, pay_event,
- * pay_review and pay_channel, with plain types, without CHECKs and triggers.
+ * pay_review, pay_refund and pay_channel, with plain types, without CHECKs and
+ * triggers.
  *
  * A state or decision is one "char": nothing in core is shorter or quicker, so
  * no rival loses by its types. Its letters:
@@ -9,6 +10,7 @@
  *              f failed     u unknown    g closing     C closed      r reversed
  *   decisions  p proceed    a applied    = unchanged   s stale       $ surplus
  *              m mismatch   c closed
+ *   refunds    r requested
  */
 SET client_min_messages = warning;
 DROP SCHEMA IF EXISTS :schema CASCADE;
@@ -47,8 +49,10 @@ CREATE TABLE payment (
 	payer text COLLATE "C",
 	routes smallint[] NOT NULL DEFAULT '{}',
 	metadata jsonb,
+	replaced_by uuid,
 	UNIQUE (merchant, order_no)
 ) WITH (fillfactor = 90);
+CREATE INDEX payment_payer_idx ON payment (merchant, payer, pay_no) WHERE payer IS NOT NULL;
 
 CREATE TABLE attempt (
 	trade_no uuid PRIMARY KEY,
@@ -64,7 +68,10 @@ CREATE TABLE attempt (
 	state "char" NOT NULL,
 	request_id text COLLATE "C" NOT NULL,
 	channel_txn text COLLATE "C",
-	credential text COLLATE "C"
+	credential text COLLATE "C",
+	amount_extra bigint,
+	amount_reserved bigint,
+	amount_refunded bigint
 ) WITH (fillfactor = 90);
 
 CREATE TABLE event (
@@ -88,6 +95,10 @@ CREATE TABLE event (
 	session_actor text COLLATE "C" NOT NULL DEFAULT SESSION_USER,
 	reason text COLLATE "C",
 	payload jsonb,
+	refund_reported "char",
+	refund_before "char",
+	refund_after "char",
+	refund_no text COLLATE "C",
 	PRIMARY KEY (pay_no, seq)
 );
 CREATE UNIQUE INDEX event_message_idx ON event (pay_no, source, message_id) WHERE message_id IS NOT NULL;
@@ -114,11 +125,30 @@ CREATE TABLE review (
 	verdict text COLLATE "C",
 	reason text COLLATE "C",
 	resolved_by text COLLATE "C",
-	resolved_session text COLLATE "C"
+	resolved_session text COLLATE "C",
+	refund_reported "char",
+	refund_no text COLLATE "C",
+	merchant text COLLATE "C"
 );
 CREATE INDEX review_open_idx ON review (pay_no) WHERE resolved_at IS NULL;
-CREATE UNIQUE INDEX review_unmatched_idx ON review (source, trade_no, message_id) NULLS NOT DISTINCT
+CREATE UNIQUE INDEX review_unmatched_key ON review (source, trade_no, message_id, merchant) NULLS NOT DISTINCT
 	WHERE pay_no IS NULL AND resolved_at IS NULL;
+
+CREATE TABLE refund (
+	pay_no uuid NOT NULL,
+	amount bigint NOT NULL,
+	requested_at timestamptz NOT NULL DEFAULT now(),
+	attempt smallint NOT NULL,
+	state "char" NOT NULL DEFAULT 'r',
+	adopted boolean NOT NULL DEFAULT false,
+	kind text COLLATE "C" NOT NULL DEFAULT 'refund',
+	merchant text COLLATE "C" NOT NULL DEFAULT '',
+	refund_no text COLLATE "C" NOT NULL,
+	reason text COLLATE "C",
+	channel_txn text COLLATE "C",
+	PRIMARY KEY (merchant, refund_no)
+) WITH (fillfactor = 90);
+CREATE INDEX refund_payment_idx ON refund (pay_no);
 
 INSERT INTO channel
 SELECT route, channel, method, resubmit_after, timeout, schedule, max_attempts, can_resubmit, can_close, can_reverse

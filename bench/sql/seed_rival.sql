@@ -31,4 +31,4 @@ SELECT pay_no, now(), amount, 2, 1, 'P', 'a', 'p', 'P', 'p', 'P', 'callback:test
 FROM payment WHERE state = 'P';
 
 -- full, so that everybody starts with pages as full as the fillfactor says
-VACUUM (FULL, ANALYZE) payment, attempt, event, channel, review;
+VACUUM (FULL, ANALYZE) payment, attempt, event, channel, review, refund;
