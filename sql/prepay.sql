@@ -16,7 +16,7 @@ CREATE FUNCTION pay_prepay(order_no text, amount bigint, currency text, channel 
 	RETURNS pay_result
 	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION pay_prepay(text, bigint, text, text, text, text, text, text, boolean, interval, text, boolean, text[], jsonb) IS
-	'may this order be paid now, through this channel? proceed: commit, then call the channel with trade_no; else in_progress, already_paid, unknown, confirm, throttled, closed. replaces: an undecided order that the customer gives up for this one. PY400 bad argument, PY404 no order to replace, PY409 too late to replace one, PY422 same order or request with other content';
+	'may this order be paid now, through this channel? proceed: commit, then call the channel with trade_no; else in_progress, already_paid, unknown, confirm, throttled, unavailable, closed. holds: what to reserve with it, coupon:C1 or stock:SKU9#2. replaces: an undecided order that the customer gives up for this one. PY400 bad argument, PY404 no order to replace, PY409 too late to replace one, PY422 same order or request with other content';
 
 CREATE FUNCTION pay_credential(trade_no text, credential text, valid_for interval) RETURNS pay_result
 	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';

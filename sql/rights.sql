@@ -9,18 +9,19 @@ DECLARE
 	home name;
 	functions_of_kind CONSTANT jsonb := '{
 		"app": ["pay_create", "pay_prepay", "pay_credential", "pay_transition", "pay_callback", "pay_query",
-			"pay_refund", "pay_refund_callback", "pay_dispute_open"],
+			"pay_refund", "pay_refund_callback", "pay_dispute_open", "pay_hold_done"],
 		"worker": ["pay_credential", "pay_transition", "pay_callback", "pay_query",
-			"pay_refund_transition", "pay_refund_callback"],
+			"pay_refund_transition", "pay_refund_callback", "pay_claim", "pay_hold_done"],
 		"ops": ["pay_transition", "pay_query", "pay_history", "pay_review_resolve",
 			"pay_refund", "pay_refund_transition", "pay_dispute_open", "pay_dispute_resolve", "pay_dispute_case", "pay_suspects"],
 		"auditor": ["pay_query", "pay_history", "pay_dispute_case", "pay_suspects"]}';
 	readable_by_kind CONSTANT jsonb := '{
 		"app": [],
 		"worker": ["pay_channel"],
-		"ops": ["pay_channel", "pay_payment", "pay_attempt", "pay_event", "pay_review", "pay_refund", "pay_dispute", "pay_balance"],
+		"ops": ["pay_channel", "pay_payment", "pay_attempt", "pay_event", "pay_review", "pay_refund", "pay_dispute", "pay_balance",
+			"pay_task", "pay_resource", "pay_hold"],
 		"auditor": ["pay_channel", "pay_payment", "pay_attempt", "pay_event", "pay_review", "pay_refund", "pay_dispute", "pay_balance",
-			"pay_grantee"]}';
+			"pay_task", "pay_resource", "pay_hold", "pay_grantee"]}';
 	name text;
 	installed boolean;
 BEGIN
@@ -71,7 +72,7 @@ BEGIN
 		EXECUTE format('GRANT SELECT ON TABLE %I.%I TO %I', home, name, role);
 	END LOOP;
 	IF kind = 'ops' THEN
-		EXECUTE format('GRANT INSERT, UPDATE ON TABLE %I.pay_channel TO %I', home, role);
+		EXECUTE format('GRANT INSERT, UPDATE ON TABLE %1$I.pay_channel, %1$I.pay_resource TO %2$I', home, role);
 	END IF;
 END
 $grant$;
@@ -92,6 +93,8 @@ REVOKE ALL ON FUNCTION
 	pay_refund(text, text, bigint, text),
 	pay_refund_transition(text, text, text, text, text),
 	pay_refund_callback(text, text, text, text, bigint, text, text, text, timestamptz, jsonb, text, text),
+	pay_claim(text, integer, interval, text[]),
+	pay_hold_done(text, text, text),
 	pay_dispute_open(text, text, text),
 	pay_dispute_resolve(bigint, text, text),
 	pay_dispute_case(bigint),

@@ -29,12 +29,13 @@ CREATE FUNCTION pay_install() RETURNS void
 AS $install$
 DECLARE
 	home name;
-	our_tables CONSTANT text[] := '{pay_channel, pay_payment, pay_attempt, pay_event, pay_review, pay_refund, pay_dispute, pay_grantee}';
+	our_tables CONSTANT text[] := '{pay_channel, pay_payment, pay_attempt, pay_event, pay_review, pay_refund, pay_dispute, pay_task, pay_resource, pay_hold, pay_grantee}';
 	old_owner regrole;
 	item record;
 	relation regclass;
 	found regclass[] := '{}';
 	before_refunds boolean := false;
+	before_tasks boolean := false;
 BEGIN
 	SELECT n.nspname INTO STRICT home
 	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
@@ -227,6 +228,41 @@ BEGIN
 				ELSE verdict IN ('refund', 'reject') AND (verdict = 'refund') = (refund_no IS NOT NULL)
 					AND resolved_at IS NOT NULL AND resolved_by IS NOT NULL AND verdict_reason IS NOT NULL END)
 		)$ddl$),
+		('pay_task', $ddl$(
+			due_at timestamptz NOT NULL,
+			claimed_at timestamptz,
+			pay_no uuid NOT NULL,
+			attempt smallint NOT NULL DEFAULT 0,
+			tries smallint NOT NULL DEFAULT 0,
+			refund_no text COLLATE "C",
+			resource text COLLATE "C"
+		)$ddl$),
+		('pay_resource', $ddl$(
+			capacity bigint,
+			taken bigint NOT NULL DEFAULT 0,
+			external boolean NOT NULL DEFAULT false,
+			merchant text COLLATE "C" NOT NULL DEFAULT '',
+			resource text COLLATE "C" NOT NULL,
+			PRIMARY KEY (merchant, resource),
+			CONSTRAINT pay_resource_keys_check CHECK (octet_length(merchant) <= 255
+				AND octet_length(resource) BETWEEN 1 AND 255),
+			-- a resource is never taken beyond what there is of it
+			CONSTRAINT pay_resource_taken_check CHECK (taken >= 0 AND capacity > 0 AND taken <= capacity)
+		) WITH (fillfactor = 70)$ddl$),
+		('pay_hold', $ddl$(
+			pay_no uuid NOT NULL,
+			quantity bigint NOT NULL CHECK (quantity > 0),
+			taken_at timestamptz NOT NULL DEFAULT now(),
+			check_at timestamptz,
+			position smallint NOT NULL,
+			external boolean NOT NULL DEFAULT false,
+			tried boolean NOT NULL DEFAULT false,
+			state text COLLATE "C" NOT NULL
+				CHECK (state IN ('held', 'confirming', 'confirmed', 'releasing', 'released')),
+			resource text COLLATE "C" NOT NULL,
+			asked_by text COLLATE "C",
+			PRIMARY KEY (pay_no, resource)
+		) WITH (fillfactor = 90)$ddl$),
 		('pay_grantee', $ddl$(
 			role name NOT NULL,
 			kind text COLLATE "C" NOT NULL CHECK (kind IN ('app', 'worker', 'ops', 'auditor')),
@@ -237,6 +273,7 @@ BEGIN
 		-- what came since we looked makes CREATE TABLE fail
 		CONTINUE WHEN to_regclass(format('%I.%I', home, item.name)) = ANY (found);
 		EXECUTE format('CREATE TABLE %1$I.%2$I ' || item.ddl, home, item.name);
+		before_tasks := before_tasks OR (item.name = 'pay_task' AND found <> '{}');
 		relation := format('%I.%I', home, item.name);
 		IF EXISTS (SELECT FROM pg_depend
 				WHERE classid = 'pg_class'::regclass AND objid = relation AND deptype = 'e') THEN
@@ -253,9 +290,14 @@ BEGIN
 	END IF;
 	FOR item IN SELECT * FROM (VALUES
 		('pay_payment', 'replaced_by', 'uuid'),
+		('pay_payment', 'holds', 'smallint'),
 		('pay_attempt', 'amount_extra', 'bigint'),
 		('pay_attempt', 'amount_reserved', 'bigint'),
 		('pay_attempt', 'amount_refunded', 'bigint'),
+		('pay_attempt', 'check_at', 'timestamptz'),
+		('pay_attempt', 'asked_by', 'text COLLATE "C"'),
+		('pay_refund', 'check_at', 'timestamptz'),
+		('pay_refund', 'asked_by', 'text COLLATE "C"'),
 		('pay_event', 'refund_reported', '%1$I.pay_refund_state'),
 		('pay_event', 'refund_before', '%1$I.pay_refund_state'),
 		('pay_event', 'refund_after', '%1$I.pay_refund_state'),
@@ -272,6 +314,9 @@ BEGIN
 			(item.name = 'amount_reserved' AND to_regclass(format('%I.pay_attempt', home)) = ANY (found));
 	END LOOP;
 	FOR item IN SELECT * FROM (VALUES
+		('pay_channel', 'pay_channel_waits_check',
+			$$(array_ndims(schedule) = 1 AND array_lower(schedule, 1) = 1 AND interval '0' < ALL (schedule)
+				AND interval '1000 years' >= ALL (schedule) AND timeout <= interval '1000 years')$$),
 		('pay_payment', 'pay_payment_replaced_check', '(replaced_by <> pay_no AND (replaced_by IS NULL OR end_requested))'),
 		('pay_attempt', 'pay_attempt_refunds_check', '(amount_extra > 0 AND amount_reserved > 0 AND amount_refunded > 0)'),
 		-- what goes back is never more than what came
@@ -287,6 +332,7 @@ BEGIN
 	FOR item IN SELECT * FROM (VALUES
 		('pay_payment', 'pay_payment_payer_idx', '', '(merchant, payer, pay_no) WHERE payer IS NOT NULL'),
 		('pay_refund', 'pay_refund_payment_idx', '', '(pay_no)'),
+		('pay_task', 'pay_task_due_idx', '', '(due_at)'),
 		('pay_dispute', 'pay_dispute_open_idx', 'UNIQUE', '(pay_no, other_pay_no) WHERE resolved_at IS NULL'),
 		('pay_event', 'pay_event_message_idx', 'UNIQUE', '(pay_no, source, message_id) WHERE message_id IS NOT NULL'),
 		('pay_review', 'pay_review_open_idx', '', '(pay_no) WHERE resolved_at IS NULL'),
@@ -320,6 +366,15 @@ BEGIN
 		('pay_dispute', 'pay_guard_before', 'BEFORE UPDATE OR DELETE', 'ROW'),
 		('pay_dispute', 'pay_guard_after', 'AFTER UPDATE', 'ROW'),
 		('pay_dispute', 'pay_guard_truncate', 'BEFORE TRUNCATE', 'STATEMENT'),
+		('pay_task', 'pay_guard_before', 'BEFORE UPDATE OR DELETE', 'ROW'),
+		('pay_task', 'pay_guard_after', 'AFTER UPDATE', 'ROW'),
+		('pay_task', 'pay_guard_truncate', 'BEFORE TRUNCATE', 'STATEMENT'),
+		('pay_resource', 'pay_guard_before', 'BEFORE UPDATE OR DELETE', 'ROW'),
+		('pay_resource', 'pay_guard_after', 'AFTER UPDATE', 'ROW'),
+		('pay_resource', 'pay_guard_truncate', 'BEFORE TRUNCATE', 'STATEMENT'),
+		('pay_hold', 'pay_guard_before', 'BEFORE UPDATE OR DELETE', 'ROW'),
+		('pay_hold', 'pay_guard_after', 'AFTER UPDATE', 'ROW'),
+		('pay_hold', 'pay_guard_truncate', 'BEFORE TRUNCATE', 'STATEMENT'),
 		('pay_grantee', 'pay_guard_before', 'BEFORE UPDATE', 'ROW')
 	) AS t (relation, name, event, level)
 	LOOP
@@ -378,6 +433,22 @@ BEGIN
 		ALTER TABLE %1$I.pay_attempt ENABLE TRIGGER pay_guard_before, ENABLE TRIGGER pay_guard_after;
 		ALTER TABLE %1$I.pay_review ENABLE TRIGGER pay_guard_before, ENABLE TRIGGER pay_guard_after;
 		$older$, home);
+	END IF;
+
+	IF before_tasks THEN
+		EXECUTE format($queue$
+		INSERT INTO %1$I.pay_task (due_at, pay_no, attempt)
+		SELECT coalesce(a.check_at, now()), a.pay_no, a.attempt FROM %1$I.pay_attempt a
+		WHERE a.state::text IN ('paying', 'authorized', 'capturing', 'unknown', 'closing');
+		INSERT INTO %1$I.pay_task (due_at, pay_no, attempt, refund_no)
+		SELECT coalesce(f.check_at, now()), f.pay_no, f.attempt, f.refund_no FROM %1$I.pay_refund f
+		WHERE f.state::text IN ('requested', 'processing', 'unknown');
+		$queue$, home);
+	END IF;
+
+	-- The queue has no key: a subscriber of it finds its rows by all columns.
+	IF (SELECT relreplident FROM pg_class WHERE oid = to_regclass(format('%I.pay_task', home))) = 'd' THEN
+		EXECUTE format('ALTER TABLE %I.pay_task REPLICA IDENTITY FULL', home);
 	END IF;
 
 	-- Whoever reads the view needs the rights to read the tables. What came since
@@ -488,7 +559,7 @@ BEGIN
 		('TABLE', 'pay_event', 'append-only history: every report and every change, who, when and why'),
 		('COLUMN', 'pay_event.seq', 'number of the event within its payment, from 1 without a gap'),
 		('COLUMN', 'pay_event.attempt', 'which attempt it is about; 0 for the payment as a whole'),
-		('COLUMN', 'pay_event.source', 'what brought it: create, prepay, credential, transition, refund, refund_transition, review, dispute, update (direct DML), or callback: or refund_callback: and the channel'),
+		('COLUMN', 'pay_event.source', 'what brought it: create, prepay, credential, transition, refund, refund_transition, review, dispute, claim, update (direct DML), or callback: or refund_callback: and the channel'),
 		('COLUMN', 'pay_event.message_id', 'the message''s own id; unique per payment and source'),
 		('COLUMN', 'pay_event.reported', 'what the report said'),
 		('COLUMN', 'pay_event.refund_no', 'the refund that it is about'),
@@ -497,7 +568,7 @@ BEGIN
 		('COLUMN', 'pay_event.actor', 'role that called'),
 		('COLUMN', 'pay_event.session_actor', 'role that logged in'),
 		('TABLE', 'pay_review', 'what a person must look at; open until resolved with pay_review_resolve()'),
-		('COLUMN', 'pay_review.kind', 'mismatch, unmatched, conflict (a known message id with other content), adopted (a refund or chargeback that the channel started), or abnormal (a refund that a person must settle)'),
+		('COLUMN', 'pay_review.kind', 'mismatch, unmatched, conflict (a known message id with other content), adopted (a refund or chargeback that the channel started), abnormal (a refund that a person must settle), or exhausted (the schedule of questions is over)'),
 		('COLUMN', 'pay_review.refund_no', 'the refund that it is about'),
 		('COLUMN', 'pay_review.merchant', 'whose refund an unmatched report is said to be about'),
 		('COLUMN', 'pay_review.refund_reported', 'what the report said of the refund'),
@@ -511,6 +582,23 @@ BEGIN
 		('COLUMN', 'pay_refund.kind', 'refund, chargeback, surplus (an attempt''s money that the order did not need) or extra (what an attempt collected a second time)'),
 		('COLUMN', 'pay_refund.adopted', 'the channel started it; it was not asked for here'),
 		('COLUMN', 'pay_refund.channel_txn', 'the channel''s own number of the refund'),
+		('COLUMN', 'pay_attempt.check_at', 'when its task is due: of several rows in pay_task the one that counts; NULL: any'),
+		('COLUMN', 'pay_attempt.asked_by', 'worker that was handed its task and has not reported since'),
+		('COLUMN', 'pay_refund.check_at', 'as for an attempt'),
+		('COLUMN', 'pay_refund.asked_by', 'as for an attempt'),
+		('COLUMN', 'pay_payment.holds', 'how many resources it asked for; NULL for none'),
+		('TABLE', 'pay_task', 'the queue: when to look at an attempt, a refund, a hold or a payment; what is to be done follows from its state. Guarded; pay_claim() hands out'),
+		('COLUMN', 'pay_task.due_at', 'when to look; of a task that is handed out, the end of the lease'),
+		('COLUMN', 'pay_task.attempt', 'which attempt; 0 for a hold or the payment itself'),
+		('COLUMN', 'pay_task.tries', 'place in the channel''s schedule: questions that were handed out'),
+		('COLUMN', 'pay_task.claimed_at', 'when it was last handed out'),
+		('TABLE', 'pay_resource', 'what orders can hold: a row per resource (stock:SKU9) or class of them (coupon). Yours to fill; taken is kept by the pay_ functions'),
+		('COLUMN', 'pay_resource.capacity', 'how much there is of it, or of each resource of the class; NULL for no limit'),
+		('COLUMN', 'pay_resource.taken', 'how much is held or spent'),
+		('COLUMN', 'pay_resource.external', 'another system keeps it: a worker confirms and releases there'),
+		('TABLE', 'pay_hold', 'what each payment holds. Guarded'),
+		('COLUMN', 'pay_hold.position', 'order of taking; external ones are released in the reverse order'),
+		('COLUMN', 'pay_hold.tried', 'the participant''s own try was heard of'),
 		('TABLE', 'pay_dispute', 'customers'' cases: one payment is said to repeat another; open until resolved with pay_dispute_resolve()'),
 		('COLUMN', 'pay_dispute.pay_no', 'the payment that is said to be one too many'),
 		('COLUMN', 'pay_dispute.other_pay_no', 'the payment that it is said to repeat'),

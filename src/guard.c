@@ -21,11 +21,13 @@
 #include "errors.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "hold.h"
 #include "lib/stringinfo.h"
 #include "machine.h"
 #include "record.h"
 #include "refund.h"
 #include "store.h"
+#include "task.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -35,12 +37,14 @@
 /* What a direct UPDATE may change of our columns; all others are protected. */
 #define MAX_CHANGEABLE 10
 static const char *const changeable[PAY_TABLES][MAX_CHANGEABLE] = {
-	[PAY_CHANNEL_TABLE] = {"max_attempts", "can_resubmit", "resubmit_after"},
+	[PAY_CHANNEL_TABLE] = {"max_attempts", "can_resubmit", "can_close", "can_reverse", "resubmit_after",
+	"timeout", "schedule"},
 	[PAY_PAYMENT_TABLE] = {"state", "winner", "amount_collected", "valid_until", "multi",
 	"end_requested", "payer", "metadata"},
 	[PAY_ATTEMPT_TABLE] = {"state", "amount_to_capture", "amount_collected", "handed_out_at",
 	"credential", "credential_expires_at", "channel_txn"},
-	[PAY_REFUND_TABLE] = {"state", "reason", "channel_txn"}
+	[PAY_REFUND_TABLE] = {"state", "reason", "channel_txn"},
+	[PAY_RESOURCE_TABLE] = {"capacity", "external"}
 };
 
 /* Routes below are the install's; where pay_channel's numbering of the user's own begins. */
@@ -56,6 +60,9 @@ typedef union AnyRow
 	PayReview	review;
 	PayRefund	refund;
 	PayDispute	dispute;
+	PayTask		task;
+	PayResource resource;
+	PayHold		hold;
 } AnyRow;
 
 /* A direct UPDATE of one row. */
@@ -214,10 +221,27 @@ LogPaymentUpdate(PayStore *store, const DirectUpdate *update)
 {
 	PayRecord  *record = palloc0(sizeof(PayRecord));
 	PayNews		news = UpdateNews(update);
+	PayRecord	was;
+	int			i;
 
 	record->payment = update->after->payment;
 	PaySaveEvent(store, record, NULL, (PayState) update->before->payment.state, PAY_NO_STATE,
 				 &news, PAY_APPLIED);
+	/* where it holds something, somebody must look when its time is over */
+	if (update->after->payment.holds > 0 &&
+		update->before->payment.valid_until != update->after->payment.valid_until &&
+		update->after->payment.valid_until != PAY_NO_TIME)
+		PayQueueAttempt(store, update->after->payment.pay_no, 0, update->after->payment.valid_until);
+	if (update->before->payment.state == update->after->payment.state ||
+		!PayFindRecord(store, update->after->payment.pay_no, record) || !PayLockRecord(store, record))
+		return;
+	/* what the queue knows of the attempts is from before the UPDATE */
+	was = *record;
+	was.payment = update->before->payment;
+	for (i = 0; i < record->payment.routes.n; i++)
+		record->queued[i] = PayRecordCare(&was, record->attempt[i]);
+	PayQueueAttempts(store, record);
+	PaySettleHolds(store, record);
 }
 
 /* The payment follows its attempt; an attempt that became paid wins if the order waits for it. */
@@ -242,6 +266,8 @@ LogAttemptUpdate(PayStore *store, const DirectUpdate *update)
 	payment_before = (PayState) record->payment.state;
 	if (attempt->state != attempt_before)
 	{
+		/* what the queue knows of it is from before the UPDATE */
+		record->queued[attempt->attempt - 1] = PayRecordCare(record, &update->before->attempt);
 		if (PayIsAboutMoney((PayState) attempt->state) && !PayRecordWaits(record) &&
 			record->payment.winner != attempt->attempt)
 			decision = PAY_SURPLUS;
@@ -323,6 +349,17 @@ ReplaceChannel(PayStore *store, TriggerData *trigger)
 		PayDeleteChannel(store, &old_row);
 }
 
+/* Does anybody hold this resource, or has spent it? */
+static bool
+IsTaken(PayStore *store, TriggerData *trigger)
+{
+	PayResource resource;
+
+	PayLoadTuple(store, PAY_RESOURCE_TABLE, trigger->tg_trigtuple,
+				 RelationGetDescr(trigger->tg_relation), &resource);
+	return resource.taken > 0;
+}
+
 PG_FUNCTION_INFO_V1(pay_guard);
 Datum
 pay_guard(PG_FUNCTION_ARGS)
@@ -341,7 +378,7 @@ pay_guard(PG_FUNCTION_ARGS)
 	table_name = RelationGetRelationName(trigger->tg_relation);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 		ThrowProtected(table_name, "TRUNCATE");
-	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) && strcmp(table_name, "pay_resource") != 0)
 		ThrowProtected(table_name, "DELETE");
 	if (!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
 		ereport(ERROR,
@@ -365,6 +402,8 @@ pay_guard(PG_FUNCTION_ARGS)
 		else
 			GuardAfterUpdate(store, table, trigger);
 	}
+	else if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) && IsTaken(store, trigger))
+		ThrowProtected(table_name, "DELETE of what is held or spent");
 	else if (table == PAY_CHANNEL_TABLE && TRIGGER_FIRED_BEFORE(trigger->tg_event))
 		ReplaceChannel(store, trigger);
 	PayStoreClose(store);

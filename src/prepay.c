@@ -17,10 +17,12 @@
 #include "answer.h"
 #include "errors.h"
 #include "fmgr.h"
+#include "hold.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "record.h"
 #include "settings.h"
+#include "task.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -38,6 +40,7 @@ typedef struct Request
 	TimestampTz valid_until;
 	text	   *replaces;		/* order_no, or NULL */
 	bool		confirmed;		/* the customer was asked */
+	List	   *holds;			/* PayWanted, by name */
 	struct varlena *metadata;
 	const PayChannel *channel;
 } Request;
@@ -447,6 +450,40 @@ DecideBesideOthers(PayStore *store, const PayRecord *record, const PayRecord *ol
 	return verdict;
 }
 
+/*
+ * Rule 10: lock what is to be held, if an attempt is to be opened or handed out
+ * again: who is told to proceed holds what he asked for.
+ *
+ * record	NULL: the order has no payment yet
+ * old		the order to replace, or NULL
+ * wanted	what it does not hold yet, and is to be taken
+ */
+static Verdict
+DecideHolds(PayStore *store, const PayRecord *record, const PayRecord *old, const Request *request,
+			List **wanted, Verdict verdict)
+{
+	const PayPayment *payment = record ? &record->payment : NULL;
+	const char *taken;
+
+	*wanted = NIL;
+	if (verdict.act != OPEN_ATTEMPT)
+		old = NULL;
+	if ((verdict.act != OPEN_ATTEMPT && verdict.act != HAND_OUT_AGAIN) ||
+		(request->holds == NIL && old == NULL))
+		return verdict;
+	if (request->holds != NIL && (payment ? payment->valid_until : request->valid_until) == PAY_NO_TIME)
+		ereport(ERROR,
+				(errcode(PAY_ERR_BAD_ARGUMENT),
+				 errmsg("holds need valid_for"),
+				 errdetail("What is held by an order that nobody pays or closes must come back some time."),
+				 errhint("Say with valid_for, when the order is made, how long it can be paid.")));
+	*wanted = PayWantedStill(store, payment, request->holds);
+	taken = PayLockWanted(store, request->merchant, *wanted, old ? &old->payment : NULL);
+	if (taken == NULL)
+		return verdict;
+	return (Verdict) {JUST_ANSWER, PAY_UNAVAILABLE, NULL, psprintf("\"%s\" is taken", taken)};
+}
+
 /* ---- writing ---- */
 
 static PayNews
@@ -477,11 +514,22 @@ AddAttempt(PayRecord *record, const Request *request, TimestampTz now)
 	attempt->amount = record->payment.amount;
 	attempt->opened_at = attempt->handed_out_at = now;
 	attempt->credential_expires_at = PAY_NO_TIME;
+	attempt->check_at = PAY_NO_TIME;
 	attempt->attempt = routes->n;
 	attempt->route = request->channel->route;
 	attempt->request_id = request->request_id;
 	PayStepAttempt(record, attempt, PAY_PAYING, now);
+	record->queued[routes->n - 1] = PAY_WATCH;
 	return attempt;
+}
+
+/* Write a new attempt and queue the first question about it. */
+static void
+InsertAttempt(PayStore *store, PayAttempt *attempt, const PayChannel *channel)
+{
+	PayInsertAttempt(store, attempt);
+	PayQueueAttempt(store, attempt->pay_no, attempt->attempt,
+					PayQuestionTime(channel, 0, attempt->opened_at));
 }
 
 /*
@@ -510,6 +558,7 @@ MakePayment(PayStore *store, const Request *request, PayRecord *record)
 	payment->order_no = request->order_no;
 	payment->payer = request->payer;
 	payment->metadata = request->metadata;
+	payment->holds = list_length(request->holds);
 	if (request->channel != NULL)
 		attempt = AddAttempt(record, request, now);
 
@@ -519,7 +568,7 @@ MakePayment(PayStore *store, const Request *request, PayRecord *record)
 	{
 		/* the payment may have waited for somebody who made it and rolled back */
 		attempt->opened_at = attempt->handed_out_at = GetCurrentTimestamp();
-		PayInsertAttempt(store, attempt);
+		InsertAttempt(store, attempt, request->channel);
 	}
 	news = PrepayNews(attempt ? "prepay" : "create", request, NULL);
 	PaySaveEvent(store, record, attempt, attempt ? PAY_CREATED : PAY_NO_STATE, PAY_NO_STATE,
@@ -548,16 +597,18 @@ Replace(PayStore *store, PayRecord *old, const PayPayment *successor)
 
 /*
  * Do what the rules decided on the locked record; the attempt that the answer
- * is about.  old is the order to replace, or NULL.
+ * is about.  old is the order to replace, or NULL; wanted what to hold, locked.
  */
 static PayAttempt *
-Carry(PayStore *store, PayRecord *record, PayRecord *old, const Request *request, const Verdict *verdict)
+Carry(PayStore *store, PayRecord *record, PayRecord *old, const Request *request, List *wanted,
+	  const Verdict *verdict)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	PayState	before = (PayState) record->payment.state;
 	PayAttempt *attempt = verdict->attempt;
 	PayNews		news = PrepayNews("prepay", request, verdict->detail);
 
+	record->payment.holds += list_length(wanted);
 	switch (verdict->act)
 	{
 		case JUST_ANSWER:
@@ -568,6 +619,7 @@ Carry(PayStore *store, PayRecord *record, PayRecord *old, const Request *request
 			PaySaveRecord(store, record, NULL, before, PAY_NO_STATE, &news, verdict->decision);
 			break;
 		case HAND_OUT_AGAIN:
+			PayTakeWanted(store, &record->payment, wanted);
 			attempt->handed_out_at = now;
 			if (!PayTextsEqual(attempt->request_id, request->request_id))
 				news.reason = cstring_to_text(psprintf("%s (to request \"%s\")", verdict->detail,
@@ -578,8 +630,9 @@ Carry(PayStore *store, PayRecord *record, PayRecord *old, const Request *request
 		case OPEN_ATTEMPT:
 			if (old != NULL && PayNumberIsNone(old->payment.replaced_by))
 				Replace(store, old, &record->payment);
+			PayTakeWanted(store, &record->payment, wanted);
 			attempt = AddAttempt(record, request, now);
-			PayInsertAttempt(store, attempt);
+			InsertAttempt(store, attempt, request->channel);
 			PaySaveRecord(store, record, attempt, before, PAY_NO_STATE, &news, verdict->decision);
 			break;
 	}
@@ -627,19 +680,21 @@ Prepay(PayStore *store, const Request *request)
 	PayRecord	old_record;
 	Sighting	sighting;
 	bool		first = true;
-	bool		old_locked = false;
+	bool		others_locked = false;
 
 	memset(&sighting, 0, sizeof(sighting));
 	for (;;)
 	{
 		Verdict		verdict = {OPEN_ATTEMPT, PAY_PROCEED};
 		PayRecord  *old = NULL;
+		List	   *wanted;
 		bool		found;
 
 		CHECK_FOR_INTERRUPTS();
 		found = PayFindRecordByOrder(store, request->merchant, request->order_no, &record);
 		if (found)
 		{
+			PayForgetWanted(store, request->holds);
 			CheckSameContent(&record.payment, request);
 			CheckSameRoute(OwnAttempt(&record, request), request);
 			verdict = Decide(store, &record, request, first ? NULL : &sighting);
@@ -650,7 +705,10 @@ Prepay(PayStore *store, const Request *request)
 			verdict = DecideBesideOthers(store, found ? &record : NULL, old, request, verdict);
 		}
 		if (verdict.act == JUST_ANSWER)
+		{
+			PayForgetWanted(store, request->holds);
 			return ReplyVerdict(store, found ? &record : NULL, request, &verdict);
+		}
 
 		if (first && verdict.attempt != NULL)
 		{
@@ -658,18 +716,25 @@ Prepay(PayStore *store, const Request *request)
 			sighting.handed_out_at = verdict.attempt->handed_out_at;
 		}
 		first = false;
-		if (!found && old != NULL && !old_locked)
+		if (!found && !others_locked && (old != NULL || request->holds != NIL))
 		{
 			/* look again, at what is true while nobody else can change it */
-			old_locked = PayLockRecord(store, old);
+			if (old != NULL && !PayLockRecord(store, old))
+				continue;
+			DecideHolds(store, NULL, old, request, &wanted, verdict);
+			others_locked = true;
 			continue;
 		}
-		if (!found && !MakePayment(store, request, &record))
-			continue;
 		if (!found)
 		{
+			verdict = DecideHolds(store, NULL, old, request, &wanted, verdict);
+			if (verdict.act == JUST_ANSWER)
+				return ReplyVerdict(store, NULL, request, &verdict);
+			if (!MakePayment(store, request, &record))
+				continue;
 			if (old != NULL)
 				Replace(store, old, &record.payment);
+			PayTakeWanted(store, &record.payment, wanted);
 			return Reply(store, &record, record.attempt[0], request, PAY_PROCEED, NULL);
 		}
 
@@ -678,24 +743,13 @@ Prepay(PayStore *store, const Request *request)
 		CheckSameRoute(OwnAttempt(&record, request), request);
 		verdict = DecideBesideOthers(store, &record, old, request,
 									 Decide(store, &record, request, &sighting));
-		verdict.attempt = Carry(store, &record, old, request, &verdict);
+		verdict = DecideHolds(store, &record, old, request, &wanted, verdict);
+		verdict.attempt = Carry(store, &record, old, request, wanted, &verdict);
 		return ReplyVerdict(store, &record, request, &verdict);
 	}
 }
 
 /* ---- SQL functions ---- */
-
-/* Refuse an argument of a later version rather than ignore it. */
-static void
-RefuseForNow(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	if (!PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("%s is not supported yet", name),
-				 errdetail("This version of pay_idem does not know it, and does not ignore it."),
-				 errhint("Leave it out.")));
-}
 
 PG_FUNCTION_INFO_V1(pay_prepay);
 Datum
@@ -721,7 +775,7 @@ pay_prepay(PG_FUNCTION_ARGS)
 	request.valid_until = PayDeadlineArgument(fcinfo, 9, "valid_for", GetCurrentTimestamp(), PAY_OPTIONAL);
 	request.replaces = PayKeyArgument(fcinfo, 10, "replaces", PAY_OPTIONAL);
 	request.confirmed = !PG_ARGISNULL(11) && PG_GETARG_BOOL(11);
-	RefuseForNow(fcinfo, 12, "holds");
+	request.holds = PayHoldsArgument(fcinfo, 12);
 	request.metadata = PG_ARGISNULL(13) ? NULL : PG_DETOAST_DATUM(PG_GETARG_DATUM(13));
 
 	if (PayTextsEqual(request.replaces, request.order_no))

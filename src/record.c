@@ -6,7 +6,9 @@
 #include "record.h"
 
 #include "errors.h"
+#include "hold.h"
 #include "miscadmin.h"
+#include "task.h"
 #include "utils/builtins.h"
 #include "utils/uuid.h"
 
@@ -38,6 +40,8 @@ ReadAttempts(PayStore *store, PayRecord *record)
 					 errmsg("attempt \"%s\" is missing", text_to_cstring(PayNumberText(trade_no))),
 					 errdetail("The payment's row says that it has %d attempts, this is number %d.",
 							   routes->n, i + 1)));
+		record->queued[i] = record->attempt[i]->check_at == PAY_NO_TASK ? PAY_NO_CARE :
+			PayRecordCare(record, record->attempt[i]);
 	}
 }
 
@@ -124,6 +128,14 @@ PayRecordWaits(const PayRecord *record)
 		PayNumberIsNone(record->payment.replaced_by);
 }
 
+PayCare
+PayRecordCare(const PayRecord *record, const PayAttempt *attempt)
+{
+	if (!PayAttemptIsOpen((PayState) attempt->state))
+		return PAY_NO_CARE;
+	return attempt->state == PAY_CLOSING || !PayRecordWaits(record) ? PAY_END : PAY_WATCH;
+}
+
 PayAttempt *
 PayRecordWinner(const PayRecord *record)
 {
@@ -207,14 +219,44 @@ PaySaveEvent(PayStore *store, const PayRecord *record, const PayAttempt *attempt
 }
 
 void
+PayQueueAttempts(PayStore *store, PayRecord *record)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			i;
+
+	for (i = 0; i < record->payment.routes.n; i++)
+	{
+		PayAttempt *attempt = record->attempt[i];
+		PayCare		care = PayRecordCare(record, attempt);
+		PayChannel	channel;
+
+		if (care > record->queued[i])
+		{
+			attempt->check_at = now;
+			if (care == PAY_WATCH)
+			{
+				if (!PayFindRoute(store, attempt->route, &channel))
+					PayThrowNoRoute(attempt);
+				attempt->check_at = PayQuestionTime(&channel, 0, now);
+			}
+			PayQueueAttempt(store, attempt->pay_no, attempt->attempt, attempt->check_at);
+			PayUpdateAttempt(store, attempt);
+		}
+		record->queued[i] = care;
+	}
+}
+
+void
 PaySaveRecord(PayStore *store, PayRecord *record, PayAttempt *attempt,
 			  PayState payment_before, PayState attempt_before,
 			  const PayNews *news, PayDecision decision)
 {
 	record->payment.last_seq++;
+	PayQueueAttempts(store, record);
 	if (attempt != NULL)
 		PayUpdateAttempt(store, attempt);
 	PayUpdatePayment(store, &record->payment);
+	PaySettleHolds(store, record);
 	PaySaveEvent(store, record, attempt, payment_before, attempt_before, news, decision);
 }
 

@@ -12,10 +12,19 @@
 #include "machine.h"
 #include "store.h"
 
+/* What the queue is to know of an attempt. */
+typedef enum PayCare
+{
+	PAY_NO_CARE,				/* over */
+	PAY_WATCH,					/* to be asked about by the schedule */
+	PAY_END						/* to be closed or voided: nobody wants its money */
+} PayCare;
+
 typedef struct PayRecord
 {
 	PayPayment	payment;
 	PayAttempt *attempt[PAY_MAX_ATTEMPTS];	/* payment.routes.n of them, in their order */
+	PayCare		queued[PAY_MAX_ATTEMPTS];	/* what the queue knows already */
 } PayRecord;
 
 /* What brings a change, for its event.  Pointers NULL and times PAY_NO_TIME where there is none. */
@@ -70,6 +79,9 @@ extern void PayThrowNoRoute(const PayAttempt *attempt);
 /* Can the order still use money? Not if it is won, over or replaced. */
 extern bool PayRecordWaits(const PayRecord *record);
 
+/* What is to be done about an attempt later. */
+extern PayCare PayRecordCare(const PayRecord *record, const PayAttempt *attempt);
+
 /* The attempt that won the payment, or NULL. */
 extern PayAttempt *PayRecordWinner(const PayRecord *record);
 
@@ -87,7 +99,8 @@ extern void PayCollect(PayRecord *record, PayAttempt *attempt, int64 amount, boo
 					   TimestampTz now);
 
 /*
- * Write what changed in the record, and the event that says so.
+ * Write what changed in the record, and the event that says so; what became
+ * urgent or is open again goes to the queue.
  *
  * attempt			the attempt it is about, NULL for the payment as a whole
  * payment_before	the states before the change; PAY_NO_STATE for what is new
@@ -102,6 +115,12 @@ extern void PaySaveRecord(PayStore *store, PayRecord *record, PayAttempt *attemp
  * the news without its message id, which belongs to the payment's own event.
  */
 extern void PayStepOpenAttempts(PayStore *store, PayRecord *record, PayState to, const PayNews *news);
+
+/*
+ * Queue what needs more care than the queue knows of: at once if it must end.
+ * For direct UPDATEs; PaySaveRecord() does it itself.
+ */
+extern void PayQueueAttempts(PayStore *store, PayRecord *record);
 
 /* Write only the event, with the payment's last_seq as its number. */
 extern void PaySaveEvent(PayStore *store, const PayRecord *record, const PayAttempt *attempt,

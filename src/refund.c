@@ -18,6 +18,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "review.h"
+#include "task.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -143,6 +144,26 @@ FindRecordOf(PayStore *store, const PayRefund *refund, PayRecord *record, bool l
 				 errdetail("The row of its payment is missing.")));
 }
 
+/* Is the worker to do something about a refund in this state? */
+static bool
+NeedsWorker(PayRefundState state)
+{
+	return PayRefundReserves(state) && state != PAY_REFUND_ABNORMAL;
+}
+
+/* When to look at a refund that the queue does not know of: at once where it is to be submitted. */
+static TimestampTz
+FirstLook(PayStore *store, const PayAttempt *attempt, const PayRefund *refund)
+{
+	PayChannel	channel;
+
+	if (refund->state == PAY_REFUND_REQUESTED)
+		return GetCurrentTimestamp();
+	if (!PayFindRoute(store, attempt->route, &channel))
+		PayThrowNoRoute(attempt);
+	return PayQuestionTime(&channel, 0, GetCurrentTimestamp());
+}
+
 /* ---- refunds that we open ---- */
 
 static PayRefund
@@ -157,11 +178,23 @@ NewRefund(const PayRecord *record, const PayAttempt *attempt, const char *kind, 
 	refund.requested_at = GetCurrentTimestamp();
 	refund.attempt = attempt->attempt;
 	refund.state = PAY_REFUND_REQUESTED;
+	refund.check_at = PAY_NO_TIME;
 	refund.kind = cstring_to_text(kind);
 	refund.merchant = record->payment.merchant;
 	refund.refund_no = refund_no;
 	refund.reason = reason;
 	return refund;
+}
+
+/* Insert a refund, and queue it; false, and nothing written, if its number is taken. */
+static bool
+InsertRefund(PayStore *store, const PayAttempt *attempt, PayRefund *refund)
+{
+	if (!PayInsertRefund(store, refund))
+		return false;
+	if (NeedsWorker((PayRefundState) refund->state))
+		PayQueueRefund(store, refund, FirstLook(store, attempt, refund));
+	return true;
 }
 
 /* Insert a refund that fits, with its event; false, and nothing written, if its number is taken. */
@@ -170,7 +203,7 @@ OpenRefund(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *r
 {
 	PayNews		news;
 
-	if (!PayInsertRefund(store, refund))
+	if (!InsertRefund(store, attempt, refund))
 		return false;
 	MoveSums(record, attempt, refund, PAY_NO_REFUND_STATE, (PayRefundState) refund->state);
 	news = RefundNews("refund", record, refund, PAY_NO_REFUND_STATE, refund->reason);
@@ -391,6 +424,12 @@ StepRefund(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *r
 		MoveSums(record, attempt, refund, from, to);
 		refund->state = to;
 	}
+	if (NeedsWorker(to) && (!NeedsWorker(from) || refund->check_at == PAY_NO_TASK))
+	{
+		refund->check_at = FirstLook(store, attempt, refund);
+		PayQueueRefund(store, refund, refund->check_at);
+	}
+	refund->asked_by = NULL;
 	PayUpdateRefund(store, refund);
 	SaveRefund(store, record, attempt, news, decision);
 	if (from != to)
@@ -451,6 +490,8 @@ SaveDecided(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *
 		return;
 	}
 	news->refund_before = news->refund_after = (PayRefundState) refund->state;
+	refund->asked_by = NULL;
+	PayUpdateRefund(store, refund);
 	SaveRefund(store, record, attempt, news, decision);
 }
 
@@ -772,7 +813,7 @@ Adopt(PayStore *store, PayRecord *record, const RefundReport *report)
 	refund.state = news.refund_reported;
 	refund.adopted = true;
 	refund.channel_txn = news.channel_txn;
-	if (!PayInsertRefund(store, &refund))
+	if (!InsertRefund(store, attempt, &refund))
 		return ReplyMismatch(store, record, attempt, report, number_taken);
 	MoveSums(record, attempt, &refund, PAY_NO_REFUND_STATE, news.refund_reported);
 	news.refund_after = news.refund_reported;
@@ -914,7 +955,7 @@ PayAcceptRefund(PayStore *store, PayRecord *record, const PayReview *review, tex
 	refund.state = reported;
 	refund.adopted = true;
 	refund.channel_txn = review->channel_txn;
-	if (!PayInsertRefund(store, &refund))
+	if (!InsertRefund(store, attempt, &refund))
 		return number_taken;
 	MoveSums(record, attempt, &refund, PAY_NO_REFUND_STATE, reported);
 	news = RefundNews("review", record, &refund, PAY_NO_REFUND_STATE, reason);
@@ -942,6 +983,14 @@ PayFollowRefund(PayStore *store, const PayRefund *refund, PayRefundState before,
 		ThrowNothingLeft(attempt, refund->refund_no, refund->amount, record.payment.currency);
 	if (before != after)
 		MoveSums(&record, attempt, refund, before, after);
+	if (NeedsWorker(after) && (!NeedsWorker(before) || refund->check_at == PAY_NO_TASK))
+	{
+		PayRefund	queued = *refund;
+
+		queued.check_at = FirstLook(store, attempt, refund);
+		PayQueueRefund(store, &queued, queued.check_at);
+		PayUpdateRefund(store, &queued);
+	}
 	news.refund_no = refund->refund_no;
 	news.refund_reported = before != after ? after : PAY_NO_REFUND_STATE;
 	news.refund_before = before;

@@ -248,6 +248,9 @@ ApplyReport(PayRecord *record, PayAttempt *attempt, const PayNews *news, PayDeci
 		attempt->amount_to_capture = news->amount;
 	else if (news->reported == PAY_CAPTURING && attempt->amount_to_capture == 0)
 		attempt->amount_to_capture = attempt->amount;
+	/* a capture takes seconds: ask about it soon, not when the authorization's next turn is */
+	if (news->reported == PAY_CAPTURING)
+		record->queued[attempt->attempt - 1] = PAY_NO_CARE;
 	if (news->reported == PAY_PAID)
 		PayCollect(record, attempt, news->amount, decision == PAY_APPLIED, now);
 	else
@@ -455,6 +458,7 @@ ReportAttempt(PayStore *store, PayRecord *record, Report *report)
 	attempt_before = (PayState) attempt->state;
 	decision = DecideReport(store, record, attempt, &channel, report->channel, &news, &detail);
 	ApplyReport(record, attempt, &news, decision, GetCurrentTimestamp());
+	attempt->asked_by = NULL;
 	event_news = report->conflict ? PayNewsWithoutId(&news) : news;
 	PaySaveRecord(store, record, attempt, payment_before, attempt_before, &event_news, decision);
 

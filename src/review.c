@@ -201,8 +201,10 @@ ResolveForPayment(PayStore *store, PayReview *review, PayRecord *record, PayAtte
 										   text_to_cstring(verdict), text_to_cstring(reason)));
 	news.refund_no = review->refund_no;
 	news.refund_reported = (PayRefundState) review->refund_reported;
+	/* the number may be, or have become, that of another attempt's refund */
 	if (review->refund_no != NULL &&
-		PayFindRefund(store, record->payment.merchant, review->refund_no, &refund))
+		PayFindRefund(store, record->payment.merchant, review->refund_no, &refund) &&
+		PayNumbersEqual(refund.pay_no, review->pay_no) && refund.attempt == review->attempt)
 		news.refund_before = news.refund_after = (PayRefundState) refund.state;
 	PaySaveRecord(store, record, attempt, payment_before, attempt_before, &news, PAY_APPLIED);
 	if (!collects)

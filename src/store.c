@@ -72,7 +72,8 @@ typedef enum ColumnKind
 	KIND_INTERVAL,
 	KIND_TEXT,
 	KIND_JSONB,
-	KIND_ROUTES					/* smallint[] */
+	KIND_ROUTES,				/* smallint[] */
+	KIND_INTERVALS				/* interval[] */
 } ColumnKind;
 
 /* struct bytes, for a key the type's equality, and the type: by name where it is ours */
@@ -96,7 +97,8 @@ static const struct
 	[KIND_INTERVAL] = {sizeof(Interval), InvalidOid, INTERVALOID},
 	[KIND_TEXT] = {sizeof(text *), F_TEXTEQ, TEXTOID},
 	[KIND_JSONB] = {sizeof(struct varlena *), InvalidOid, JSONBOID},
-	[KIND_ROUTES] = {sizeof(PayRoutes), InvalidOid, INT2ARRAYOID}
+	[KIND_ROUTES] = {sizeof(PayRoutes), InvalidOid, INT2ARRAYOID},
+	[KIND_INTERVALS] = {sizeof(struct varlena *), InvalidOid, INTERVALARRAYOID}
 };
 
 /* column options */
@@ -150,15 +152,22 @@ typedef struct Table
 #define REVIEW(field) offsetof(PayReview, field)
 #define REFUND(field) offsetof(PayRefund, field)
 #define DISPUTE(field) offsetof(PayDispute, field)
+#define TASK(field) offsetof(PayTask, field)
+#define RESOURCE(field) offsetof(PayResource, field)
+#define HOLD(field) offsetof(PayHold, field)
 
 static const Table tables[PAY_TABLES] = {
 	[PAY_CHANNEL_TABLE] = {
 		"pay_channel", sizeof(PayChannel), false,
-		6, {
+		10, {
 			{"route", KIND_INT2, 0, CHANNEL(route)},
 			{"max_attempts", KIND_INT2, 0, CHANNEL(max_attempts)},
 			{"can_resubmit", KIND_BOOL, 0, CHANNEL(can_resubmit)},
+			{"can_close", KIND_BOOL, 0, CHANNEL(can_close)},
+			{"can_reverse", KIND_BOOL, 0, CHANNEL(can_reverse)},
 			{"resubmit_after", KIND_INTERVAL, 0, CHANNEL(resubmit_after)},
+			{"timeout", KIND_INTERVAL, 0, CHANNEL(timeout)},
+			{"schedule", KIND_INTERVALS, 0, CHANNEL(schedule)},
 			{"channel", KIND_TEXT, 0, CHANNEL(channel)},
 			{"method", KIND_TEXT, 0, CHANNEL(method)}
 		},
@@ -169,7 +178,7 @@ static const Table tables[PAY_TABLES] = {
 	},
 	[PAY_PAYMENT_TABLE] = {
 		"pay_payment", sizeof(PayPayment), true,
-		18, {
+		19, {
 			{"pay_no", KIND_UUID, 0, PAYMENT(pay_no)},
 			{"amount", KIND_INT8, 0, PAYMENT(amount)},
 			{"amount_collected", KIND_INT8, 0, PAYMENT(amount_collected)},
@@ -187,6 +196,7 @@ static const Table tables[PAY_TABLES] = {
 			{"payer", KIND_TEXT, NULLABLE, PAYMENT(payer)},
 			{"routes", KIND_ROUTES, 0, PAYMENT(routes)},
 			{"replaced_by", KIND_UUID, NULLABLE, PAYMENT(replaced_by)},
+			{"holds", KIND_INT2, NULLABLE, PAYMENT(holds)},
 			{"metadata", KIND_JSONB, NULLABLE, PAYMENT(metadata)}
 		},
 		3, {
@@ -197,7 +207,7 @@ static const Table tables[PAY_TABLES] = {
 	},
 	[PAY_ATTEMPT_TABLE] = {
 		"pay_attempt", sizeof(PayAttempt), false,
-		17, {
+		19, {
 			{"trade_no", KIND_UUID, 0, ATTEMPT(trade_no)},
 			{"pay_no", KIND_UUID, 0, ATTEMPT(pay_no)},
 			{"amount", KIND_INT8, 0, ATTEMPT(amount)},
@@ -214,7 +224,9 @@ static const Table tables[PAY_TABLES] = {
 			{"state", KIND_STATE, 0, ATTEMPT(state)},
 			{"request_id", KIND_TEXT, 0, ATTEMPT(request_id)},
 			{"channel_txn", KIND_TEXT, NULLABLE, ATTEMPT(channel_txn)},
-			{"credential", KIND_TEXT, NULLABLE, ATTEMPT(credential)}
+			{"credential", KIND_TEXT, NULLABLE, ATTEMPT(credential)},
+			{"check_at", KIND_TIME, NULLABLE, ATTEMPT(check_at)},
+			{"asked_by", KIND_TEXT, NULLABLE, ATTEMPT(asked_by)}
 		},
 		1, {
 			{UNIQUE, 1, {"trade_no"}}
@@ -291,7 +303,7 @@ static const Table tables[PAY_TABLES] = {
 	},
 	[PAY_REFUND_TABLE] = {
 		"pay_refund", sizeof(PayRefund), true,
-		11, {
+		13, {
 			{"pay_no", KIND_UUID, 0, REFUND(pay_no)},
 			{"amount", KIND_INT8, 0, REFUND(amount)},
 			{"requested_at", KIND_TIME, 0, REFUND(requested_at)},
@@ -302,7 +314,9 @@ static const Table tables[PAY_TABLES] = {
 			{"merchant", KIND_TEXT, 0, REFUND(merchant)},
 			{"refund_no", KIND_TEXT, 0, REFUND(refund_no)},
 			{"reason", KIND_TEXT, NULLABLE, REFUND(reason)},
-			{"channel_txn", KIND_TEXT, NULLABLE, REFUND(channel_txn)}
+			{"channel_txn", KIND_TEXT, NULLABLE, REFUND(channel_txn)},
+			{"check_at", KIND_TIME, NULLABLE, REFUND(check_at)},
+			{"asked_by", KIND_TEXT, NULLABLE, REFUND(asked_by)}
 		},
 		1, {
 			{UNIQUE | ARBITER, 2, {"merchant", "refund_no"}}
@@ -329,6 +343,52 @@ static const Table tables[PAY_TABLES] = {
 			{UNIQUE, 1, {"dispute_id"}},
 			{UNIQUE | ARBITER, 2, {"pay_no", "other_pay_no"}, 1, {{"resolved_at", IS_NULL}}}
 		}
+	},
+	[PAY_TASK_TABLE] = {
+		"pay_task", sizeof(PayTask), false,
+		7, {
+			{"due_at", KIND_TIME, 0, TASK(due_at)},
+			{"claimed_at", KIND_TIME, NULLABLE, TASK(claimed_at)},
+			{"pay_no", KIND_UUID, 0, TASK(pay_no)},
+			{"attempt", KIND_INT2, 0, TASK(attempt)},
+			{"tries", KIND_INT2, 0, TASK(tries)},
+			{"refund_no", KIND_TEXT, NULLABLE, TASK(refund_no)},
+			{"resource", KIND_TEXT, NULLABLE, TASK(resource)}
+		},
+		1, {
+			{LOOKUP, 1, {"due_at"}}
+		}
+	},
+	[PAY_RESOURCE_TABLE] = {
+		"pay_resource", sizeof(PayResource), true,
+		5, {
+			{"capacity", KIND_INT8, NULLABLE, RESOURCE(capacity)},
+			{"taken", KIND_INT8, 0, RESOURCE(taken)},
+			{"external", KIND_BOOL, 0, RESOURCE(external)},
+			{"merchant", KIND_TEXT, 0, RESOURCE(merchant)},
+			{"resource", KIND_TEXT, 0, RESOURCE(resource)}
+		},
+		1, {
+			{UNIQUE | ARBITER, 2, {"merchant", "resource"}}
+		}
+	},
+	[PAY_HOLD_TABLE] = {
+		"pay_hold", sizeof(PayHold), false,
+		10, {
+			{"pay_no", KIND_UUID, 0, HOLD(pay_no)},
+			{"quantity", KIND_INT8, 0, HOLD(quantity)},
+			{"taken_at", KIND_TIME, 0, HOLD(taken_at)},
+			{"check_at", KIND_TIME, NULLABLE, HOLD(check_at)},
+			{"position", KIND_INT2, 0, HOLD(position)},
+			{"external", KIND_BOOL, 0, HOLD(external)},
+			{"tried", KIND_BOOL, 0, HOLD(tried)},
+			{"state", KIND_TEXT, 0, HOLD(state)},
+			{"resource", KIND_TEXT, 0, HOLD(resource)},
+			{"asked_by", KIND_TEXT, NULLABLE, HOLD(asked_by)}
+		},
+		1, {
+			{UNIQUE, 2, {"pay_no", "resource"}}
+		}
 	}
 };
 
@@ -347,6 +407,9 @@ static const Table tables[PAY_TABLES] = {
 #define REFUND_BY_NUMBER	0
 #define DISPUTE_BY_ID		0
 #define DISPUTE_BY_PAYMENTS	1
+#define TASK_BY_TIME		0
+#define RESOURCE_BY_NAME	0
+#define HOLD_BY_RESOURCE	0
 
 /* ---- where they are: remembered by the backend ---- */
 
@@ -403,6 +466,7 @@ struct PayStore
 {
 	MemoryContext context;
 	MemoryContext caller;
+	MemoryContext item;			/* of one of many things, or NULL */
 	Oid			home;
 	Oid			function;
 	List	   *slots;
@@ -443,6 +507,7 @@ FieldIsNone(const void *row, const Column *column)
 			return *(const TimestampTz *) field == PAY_NO_TIME;
 		case KIND_TEXT:
 		case KIND_JSONB:
+		case KIND_INTERVALS:
 			return *(void *const *) field == NULL;
 		case KIND_BOOL:
 		case KIND_INTERVAL:
@@ -511,6 +576,7 @@ FieldGetDatum(const void *row, const Column *column)
 			return PointerGetDatum(field);
 		case KIND_TEXT:
 		case KIND_JSONB:
+		case KIND_INTERVALS:
 			return PointerGetDatum(*(void *const *) field);
 		case KIND_ROUTES:
 			return RoutesGetDatum(field);
@@ -562,6 +628,7 @@ SetField(void *row, const Column *column, Datum datum, bool isnull)
 			*(text **) field = DatumGetTextPP(datum);
 			break;
 		case KIND_JSONB:
+		case KIND_INTERVALS:
 			/* may be large: stays toasted until somebody reads it */
 			*(struct varlena **) field = (struct varlena *) DatumGetPointer(datum);
 			break;
@@ -580,7 +647,7 @@ FieldsEqual(const void *a, const void *b, const Column *column)
 
 	if (memcmp(field_a, field_b, kinds[column->kind].size) == 0)
 		return true;
-	if (column->kind == KIND_TEXT || column->kind == KIND_JSONB)
+	if (column->kind == KIND_TEXT || column->kind == KIND_JSONB || column->kind == KIND_INTERVALS)
 	{
 		struct varlena *value_a = *(struct varlena *const *) field_a;
 		struct varlena *value_b = *(struct varlena *const *) field_b;
@@ -856,8 +923,11 @@ Open(PayStore *store, PayTableId id)
 	}
 	if (open->read_slot == NULL)
 	{
+		MemoryContext old = MemoryContextSwitchTo(store->context);
+
 		open->map = catalog.table[id];
 		open->read_slot = table_slot_create(open->rel, &store->slots);
+		MemoryContextSwitchTo(old);
 	}
 	return open;
 }
@@ -936,6 +1006,17 @@ PayStoreClose(PayStore *store)
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(store->caller);
 	MemoryContextDelete(store->context);
+}
+
+void
+PayStoreNextItem(PayStore *store)
+{
+	if (store->item == NULL)
+		store->item = AllocSetContextCreate(store->context, "pay_idem item", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(store->item);
+	if (store->estate != NULL)
+		ResetPerTupleExprContext(store->estate);
+	MemoryContextSwitchTo(store->item);
 }
 
 MemoryContext
@@ -1187,6 +1268,30 @@ PayFindOpenDispute(PayStore *store, PayNumber pay_no, PayNumber other_pay_no, Pa
 	return FindOne(store, PAY_DISPUTE_TABLE, DISPUTE_BY_PAYMENTS, keys, row);
 }
 
+bool
+PayFindResource(PayStore *store, text *merchant, text *resource, PayResource *row)
+{
+	Datum		keys[] = {PointerGetDatum(merchant), PointerGetDatum(resource)};
+
+	return FindOne(store, PAY_RESOURCE_TABLE, RESOURCE_BY_NAME, keys, row);
+}
+
+bool
+PayFindHold(PayStore *store, PayNumber pay_no, text *resource, PayHold *row)
+{
+	Datum		keys[] = {UUIDPGetDatum(&pay_no), PointerGetDatum(resource)};
+
+	return FindOne(store, PAY_HOLD_TABLE, HOLD_BY_RESOURCE, keys, row);
+}
+
+List *
+PayListHolds(PayStore *store, PayNumber pay_no)
+{
+	Datum		key = UUIDPGetDatum(&pay_no);
+
+	return FindAll(store, PAY_HOLD_TABLE, HOLD_BY_RESOURCE, &key, 1);
+}
+
 List *
 PayListEvents(PayStore *store, PayNumber pay_no)
 {
@@ -1225,10 +1330,58 @@ PayListPaymentsOfPayer(PayStore *store, text *merchant, text *payer, PayNumber f
 	return rows;
 }
 
+struct PayDueScan
+{
+	MemoryContext context;		/* of the call: the scan lives as long */
+	OpenTable  *open;
+	IndexScanDesc scan;
+	Snapshot	snapshot;		/* outlives the renewal of the call's own */
+	TupleTableSlot *slot;
+};
+
+PayDueScan *
+PayBeginDue(PayStore *store, TimestampTz now)
+{
+	PayDueScan *due = palloc(sizeof(PayDueScan));
+	ScanKeyData key;
+	Relation	index;
+
+	due->context = store->context;
+	due->open = OpenLocked(store, PAY_TASK_TABLE);
+	due->snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	due->slot = table_slot_create(due->open->rel, &store->slots);
+	index = index_open(due->open->map.index[TASK_BY_TIME], AccessShareLock);
+	ScanKeyEntryInitialize(&key, 0, 1, BTLessEqualStrategyNumber, InvalidOid, InvalidOid,
+						   F_TIMESTAMPTZ_LE, TimestampTzGetDatum(now));
+	due->scan = PayCompatIndexBeginScan(due->open->rel, index, due->snapshot, 1);
+	index_rescan(due->scan, &key, 1, NULL, 0);
+	return due;
+}
+
+bool
+PayNextDue(PayDueScan *due, PayTask *row)
+{
+	MemoryContext item = MemoryContextSwitchTo(due->context);
+	bool		found = index_getnext_slot(due->scan, ForwardScanDirection, due->slot);
+
+	MemoryContextSwitchTo(item);
+	if (found)
+		LoadSlot(PAY_TASK_TABLE, due->open, due->slot, row);
+	return found;
+}
+
+void
+PayEndDue(PayDueScan *due)
+{
+	ExecClearTuple(due->slot);
+	EndScan(due->scan);
+	UnregisterSnapshot(due->snapshot);
+}
+
 /* ---- locking ---- */
 
 static bool
-LockRow(PayStore *store, PayTableId id, void *row)
+LockRow(PayStore *store, PayTableId id, void *row, LockWaitPolicy wait)
 {
 	OpenTable  *open = OpenLocked(store, id);
 	uint8		flags = TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS;
@@ -1239,8 +1392,10 @@ LockRow(PayStore *store, PayTableId id, void *row)
 	if (!IsolationUsesXactSnapshot())
 		flags |= TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
 	result = table_tuple_lock(open->rel, &tid, GetActiveSnapshot(), open->read_slot,
-							  GetCurrentCommandId(true), LockTupleNoKeyExclusive, LockWaitBlock,
+							  GetCurrentCommandId(true), LockTupleNoKeyExclusive, wait,
 							  flags, &failure);
+	if (wait == LockWaitSkip && (result == TM_WouldBlock || result == TM_Updated || result == TM_Deleted))
+		return false;
 	switch (result)
 	{
 		case TM_Ok:
@@ -1272,7 +1427,7 @@ LockRow(PayStore *store, PayTableId id, void *row)
 bool
 PayLockPayment(PayStore *store, PayPayment *row)
 {
-	bool		there = LockRow(store, PAY_PAYMENT_TABLE, row);
+	bool		there = LockRow(store, PAY_PAYMENT_TABLE, row, LockWaitBlock);
 
 	if (!IsolationUsesXactSnapshot())
 		RenewSnapshot();
@@ -1282,25 +1437,85 @@ PayLockPayment(PayStore *store, PayPayment *row)
 bool
 PayLockAttempt(PayStore *store, PayAttempt *row)
 {
-	return LockRow(store, PAY_ATTEMPT_TABLE, row);
+	return LockRow(store, PAY_ATTEMPT_TABLE, row, LockWaitBlock);
 }
 
 bool
 PayLockReview(PayStore *store, PayReview *row)
 {
-	return LockRow(store, PAY_REVIEW_TABLE, row);
+	return LockRow(store, PAY_REVIEW_TABLE, row, LockWaitBlock);
 }
 
 bool
 PayLockRefund(PayStore *store, PayRefund *row)
 {
-	return LockRow(store, PAY_REFUND_TABLE, row);
+	return LockRow(store, PAY_REFUND_TABLE, row, LockWaitBlock);
 }
 
 bool
 PayLockDispute(PayStore *store, PayDispute *row)
 {
-	return LockRow(store, PAY_DISPUTE_TABLE, row);
+	return LockRow(store, PAY_DISPUTE_TABLE, row, LockWaitBlock);
+}
+
+bool
+PayLockResource(PayStore *store, PayResource *row)
+{
+	bool		there = LockRow(store, PAY_RESOURCE_TABLE, row, LockWaitBlock);
+
+	if (!IsolationUsesXactSnapshot())
+		RenewSnapshot();
+	return there;
+}
+
+bool
+PayLockHold(PayStore *store, PayHold *row)
+{
+	return LockRow(store, PAY_HOLD_TABLE, row, LockWaitBlock);
+}
+
+bool
+PayTryLockPayment(PayStore *store, PayPayment *row)
+{
+	bool		locked = LockRow(store, PAY_PAYMENT_TABLE, row, LockWaitSkip);
+
+	if (locked && !IsolationUsesXactSnapshot())
+		RenewSnapshot();
+	return locked;
+}
+
+bool
+PayTryLockAttempt(PayStore *store, PayAttempt *row)
+{
+	return LockRow(store, PAY_ATTEMPT_TABLE, row, LockWaitSkip);
+}
+
+bool
+PayTryLockRefund(PayStore *store, PayRefund *row)
+{
+	return LockRow(store, PAY_REFUND_TABLE, row, LockWaitSkip);
+}
+
+bool
+PayTryLockHold(PayStore *store, PayHold *row)
+{
+	return LockRow(store, PAY_HOLD_TABLE, row, LockWaitSkip);
+}
+
+bool
+PayTryLockResource(PayStore *store, PayResource *row)
+{
+	return LockRow(store, PAY_RESOURCE_TABLE, row, LockWaitSkip);
+}
+
+bool
+PayTryLockTask(PayStore *store, PayTask *row)
+{
+	bool		locked = LockRow(store, PAY_TASK_TABLE, row, LockWaitSkip);
+
+	if (locked && !IsolationUsesXactSnapshot())
+		RenewSnapshot();
+	return locked;
 }
 
 /* ---- writing ---- */
@@ -1431,6 +1646,7 @@ OpenForWriting(PayStore *store, PayTableId id)
 {
 	OpenTable  *open = OpenLocked(store, id);
 	EState	   *estate = store->estate;
+	MemoryContext old = MemoryContextSwitchTo(store->context);
 
 	if (estate == NULL)
 	{
@@ -1451,6 +1667,7 @@ OpenForWriting(PayStore *store, PayTableId id)
 		open->write_slot = ExecInitExtraTupleSlot(estate, RelationGetDescr(open->rel),
 												  table_slot_callbacks(open->rel));
 	}
+	MemoryContextSwitchTo(old);
 	estate->es_output_cid = GetCurrentCommandId(true);
 	estate->es_snapshot = GetActiveSnapshot();
 	return open;
@@ -1732,6 +1949,24 @@ PayInsertDispute(PayStore *store, PayDispute *row)
 	return InsertOrFind(store, PAY_DISPUTE_TABLE, row);
 }
 
+bool
+PayInsertResource(PayStore *store, PayResource *row)
+{
+	return InsertOrFind(store, PAY_RESOURCE_TABLE, row);
+}
+
+void
+PayInsertTask(PayStore *store, PayTask *row)
+{
+	Insert(store, PAY_TASK_TABLE, row);
+}
+
+void
+PayInsertHold(PayStore *store, PayHold *row)
+{
+	Insert(store, PAY_HOLD_TABLE, row);
+}
+
 void
 PayInsertAttempt(PayStore *store, PayAttempt *row)
 {
@@ -1772,6 +2007,54 @@ void
 PayUpdateDispute(PayStore *store, PayDispute *row)
 {
 	Update(store, PAY_DISPUTE_TABLE, row);
+}
+
+void
+PayUpdateTask(PayStore *store, PayTask *row)
+{
+	Update(store, PAY_TASK_TABLE, row);
+}
+
+void
+PayUpdateResource(PayStore *store, PayResource *row)
+{
+	Update(store, PAY_RESOURCE_TABLE, row);
+}
+
+void
+PayUpdateHold(PayStore *store, PayHold *row)
+{
+	Update(store, PAY_HOLD_TABLE, row);
+}
+
+static void
+Delete(PayStore *store, PayTableId id, void *row)
+{
+	OpenTable  *open = OpenForWriting(store, id);
+	TriggerDesc *triggers = open->ri->ri_TrigDesc;
+	EPQState	epqstate;
+
+	open->read_slot->tts_tid = Head(row)->tid;
+	PayCompatEvalPlanQualInit(&epqstate, store->estate);
+	ExecSimpleRelationDelete(open->ri, store->estate, &epqstate, open->read_slot);
+	EvalPlanQualEnd(&epqstate);
+	SeeOwnWrites();
+	if (triggers && triggers->trig_delete_before_row &&
+		table_tuple_fetch_row_version(open->rel, &Head(row)->tid, GetActiveSnapshot(), open->read_slot))
+		ThrowTriggerInterfered(id, "suppressed a row");
+	ExecClearTuple(open->read_slot);
+}
+
+void
+PayDeleteTask(PayStore *store, PayTask *row)
+{
+	Delete(store, PAY_TASK_TABLE, row);
+}
+
+void
+PayDeleteResource(PayStore *store, PayResource *row)
+{
+	Delete(store, PAY_RESOURCE_TABLE, row);
 }
 
 /* ---- for the guards ---- */

@@ -11,8 +11,8 @@
  *   PayLockPayment() renews it in READ COMMITTED.
  * - Reads take no row lock and write nothing; under SERIALIZABLE they leave
  *   SIREAD locks as any index scan does.
- * - A write does what the executor would do for an INSERT or UPDATE naming
- *   these columns: defaults, generated columns, constraints, BEFORE and AFTER
+ * - A write does what the executor would do for a DELETE, or an INSERT or
+ *   UPDATE naming these columns: defaults, generated columns, constraints, BEFORE and AFTER
  *   row triggers, foreign keys, all indexes, replica identity.  It runs as
  *   the caller; rights on the tables are not asked for, EXECUTE on the called
  *   function is the gate.  pay_idem's own guards are left out: they stop
@@ -62,6 +62,9 @@ typedef enum PayAccess
  */
 #define PAY_NO_TIME DT_NOEND
 
+/* check_at of what was given up: there is no task about it, until news comes. */
+#define PAY_NO_TASK DT_NOBEGIN
+
 /* What the store remembers of a row that it read or wrote. */
 typedef struct PayRowHead
 {
@@ -76,7 +79,11 @@ typedef struct PayChannel
 	int16		route;
 	int16		max_attempts;
 	bool		can_resubmit;
+	bool		can_close;
+	bool		can_reverse;
 	Interval	resubmit_after;
+	Interval	timeout;
+	struct varlena *schedule;	/* interval[]: waits between questions */
 	text	   *channel;
 	text	   *method;
 } PayChannel;
@@ -107,6 +114,7 @@ typedef struct PayPayment
 	text	   *payer;
 	PayRoutes	routes;
 	PayNumber	replaced_by;
+	int16		holds;			/* how many resources it has asked for */
 	struct varlena *metadata;	/* jsonb */
 } PayPayment;
 
@@ -130,6 +138,8 @@ typedef struct PayAttempt
 	text	   *request_id;
 	text	   *channel_txn;
 	text	   *credential;
+	TimestampTz check_at;		/* when its task is due; PAY_NO_TIME: as it was opened; PAY_NO_TASK */
+	text	   *asked_by;		/* worker that has a lease and did not report yet */
 } PayAttempt;
 
 typedef struct PayEvent
@@ -205,6 +215,8 @@ typedef struct PayRefund
 	text	   *refund_no;
 	text	   *reason;
 	text	   *channel_txn;
+	TimestampTz check_at;		/* as for an attempt */
+	text	   *asked_by;
 } PayRefund;
 
 typedef struct PayDispute
@@ -226,6 +238,47 @@ typedef struct PayDispute
 } PayDispute;
 
 /*
+ * A task: somebody must look at an attempt, a refund, a hold or, if it names
+ * none of them, the payment.  What is to be done follows from their state.
+ */
+typedef struct PayTask
+{
+	PayRowHead	head;
+	TimestampTz due_at;
+	TimestampTz claimed_at;
+	PayNumber	pay_no;
+	int16		attempt;
+	int16		tries;			/* how often it was handed out and answered */
+	text	   *refund_no;
+	text	   *resource;
+} PayTask;
+
+typedef struct PayResource
+{
+	PayRowHead	head;
+	int64		capacity;		/* 0: no limit */
+	int64		taken;
+	bool		external;
+	text	   *merchant;
+	text	   *resource;
+} PayResource;
+
+typedef struct PayHold
+{
+	PayRowHead	head;
+	PayNumber	pay_no;
+	int64		quantity;
+	TimestampTz taken_at;
+	TimestampTz check_at;		/* as for an attempt */
+	int16		position;		/* order of taking */
+	bool		external;
+	bool		tried;			/* the participant's own try was heard of */
+	text	   *state;			/* held, confirming, confirmed, releasing, released */
+	text	   *resource;
+	text	   *asked_by;
+} PayHold;
+
+/*
  * Open the store for the SQL function being called, whose schema is where the
  * tables are.  Memory is allocated in the call's context from here on.
  * Writers are refused in a read-only transaction and in a parallel worker.
@@ -234,6 +287,12 @@ extern PayStore *PayStoreOpen(FunctionCallInfo fcinfo, PayAccess access);
 
 /* Fire AFTER triggers, close the tables, go back to the caller's memory context. */
 extern void PayStoreClose(PayStore *store);
+
+/*
+ * For a call that goes through many things: forget the memory that the last
+ * one took, and take the next one's from the same place.
+ */
+extern void PayStoreNextItem(PayStore *store);
 
 /* Where what outlives the call must be allocated. */
 extern MemoryContext PayStoreCallerContext(PayStore *store);
@@ -255,6 +314,8 @@ extern bool PayFindReview(PayStore *store, int64 review_id, PayReview *row);
 extern bool PayFindUnmatched(PayStore *store, text *source, text *trade_no, text *message_id,
 							 text *merchant, PayReview *row);
 extern bool PayFindRefund(PayStore *store, text *merchant, text *refund_no, PayRefund *row);
+extern bool PayFindResource(PayStore *store, text *merchant, text *resource, PayResource *row);
+extern bool PayFindHold(PayStore *store, PayNumber pay_no, text *resource, PayHold *row);
 extern bool PayFindDispute(PayStore *store, int64 dispute_id, PayDispute *row);
 
 /* The dispute about these two payments, in this order, that is not resolved yet. */
@@ -268,19 +329,34 @@ extern bool PayChannelExists(PayStore *store, text *channel);
 extern List *PayListEvents(PayStore *store, PayNumber pay_no);
 extern List *PayListOpenReviews(PayStore *store, PayNumber pay_no);
 
+/* All holds of a payment, by resource. */
+extern List *PayListHolds(PayStore *store, PayNumber pay_no);
+
 /* The latest payments of a payer, at most this many, whose numbers are not below this one. */
 extern List *PayListPaymentsOfPayer(PayStore *store, text *merchant, text *payer, PayNumber from,
 									int at_most);
 
 /*
  * Lock a row that was found and load its locked version; false if it is gone.
- * PayLockPayment() renews the snapshot too: read everything else again.
+ * PayLockPayment(), PayTryLockPayment(), PayLockResource() and
+ * PayTryLockTask() renew the snapshot too: read everything else again.
  */
 extern bool PayLockPayment(PayStore *store, PayPayment *row);
 extern bool PayLockAttempt(PayStore *store, PayAttempt *row);
 extern bool PayLockReview(PayStore *store, PayReview *row);
 extern bool PayLockRefund(PayStore *store, PayRefund *row);
 extern bool PayLockDispute(PayStore *store, PayDispute *row);
+
+extern bool PayLockResource(PayStore *store, PayResource *row);
+extern bool PayLockHold(PayStore *store, PayHold *row);
+
+/* The same, but false too if somebody else has it locked, or changed it unseen: never waits. */
+extern bool PayTryLockPayment(PayStore *store, PayPayment *row);
+extern bool PayTryLockAttempt(PayStore *store, PayAttempt *row);
+extern bool PayTryLockRefund(PayStore *store, PayRefund *row);
+extern bool PayTryLockHold(PayStore *store, PayHold *row);
+extern bool PayTryLockResource(PayStore *store, PayResource *row);
+extern bool PayTryLockTask(PayStore *store, PayTask *row);
 
 /*
  * Insert a row that others may insert at the same instant.  False, and
@@ -291,10 +367,13 @@ extern bool PayInsertPayment(PayStore *store, PayPayment *row);
 extern bool PayInsertReview(PayStore *store, PayReview *row);
 extern bool PayInsertRefund(PayStore *store, PayRefund *row);
 extern bool PayInsertDispute(PayStore *store, PayDispute *row);
+extern bool PayInsertResource(PayStore *store, PayResource *row);
 
 /* Insert a row whose keys the payment's lock keeps free. */
 extern void PayInsertAttempt(PayStore *store, PayAttempt *row);
 extern void PayInsertEvent(PayStore *store, PayEvent *row);
+extern void PayInsertTask(PayStore *store, PayTask *row);
+extern void PayInsertHold(PayStore *store, PayHold *row);
 
 /* Write the changed columns of a locked row. */
 extern void PayUpdatePayment(PayStore *store, PayPayment *row);
@@ -302,6 +381,24 @@ extern void PayUpdateAttempt(PayStore *store, PayAttempt *row);
 extern void PayUpdateReview(PayStore *store, PayReview *row);
 extern void PayUpdateRefund(PayStore *store, PayRefund *row);
 extern void PayUpdateDispute(PayStore *store, PayDispute *row);
+extern void PayUpdateTask(PayStore *store, PayTask *row);
+extern void PayUpdateResource(PayStore *store, PayResource *row);
+extern void PayUpdateHold(PayStore *store, PayHold *row);
+
+/* Remove a task that is locked and finds nothing to do; a resource that was inserted in vain. */
+extern void PayDeleteTask(PayStore *store, PayTask *row);
+extern void PayDeleteResource(PayStore *store, PayResource *row);
+
+/*
+ * Go through the tasks that are due, the longest due first, as the snapshot of
+ * the first step sees them; lock each before use.  What is written meanwhile
+ * is not met again.  End the scan before the store is closed.
+ */
+typedef struct PayDueScan PayDueScan;
+
+extern PayDueScan *PayBeginDue(PayStore *store, TimestampTz now);
+extern bool PayNextDue(PayDueScan *scan, PayTask *row);
+extern void PayEndDue(PayDueScan *scan);
 
 /* ---- for the guards: our tables as a trigger sees them ---- */
 
@@ -314,6 +411,9 @@ typedef enum PayTableId
 	PAY_REVIEW_TABLE,
 	PAY_REFUND_TABLE,
 	PAY_DISPUTE_TABLE,
+	PAY_TASK_TABLE,
+	PAY_RESOURCE_TABLE,
+	PAY_HOLD_TABLE,
 	PAY_TABLES
 } PayTableId;
 

@@ -1,0 +1,63 @@
+/*
+ * task.c
+ *
+ * The queue of what has to be looked at later.
+ */
+#include "task.h"
+
+#include "catalog/pg_type.h"
+#include "common/pg_prng.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* Up to 1 / JITTER of a wait is added to it. */
+#define JITTER 5
+
+TimestampTz
+PayQuestionTime(const PayChannel *channel, int n, TimestampTz from)
+{
+	TimestampTz at;
+	int			place = n + 1;
+	bool		past_end;
+	Datum		wait = array_get_element(PointerGetDatum(channel->schedule), 1, &place, -1,
+										 sizeof(Interval), false, TYPALIGN_DOUBLE, &past_end);
+
+	if (past_end)
+		return PAY_NO_TIME;
+	at = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(from), wait));
+	return at + (TimestampTz) ((at - from) / JITTER * pg_prng_double(&pg_global_prng_state));
+}
+
+static void
+Queue(PayStore *store, PayNumber pay_no, int attempt, text *refund_no, text *resource, TimestampTz due_at)
+{
+	PayTask		task;
+
+	memset(&task, 0, sizeof(task));
+	task.due_at = due_at;
+	task.claimed_at = PAY_NO_TIME;
+	task.pay_no = pay_no;
+	task.attempt = attempt;
+	task.refund_no = refund_no;
+	task.resource = resource;
+	PayInsertTask(store, &task);
+}
+
+void
+PayQueueAttempt(PayStore *store, PayNumber pay_no, int attempt, TimestampTz due_at)
+{
+	Queue(store, pay_no, attempt, NULL, NULL, due_at);
+}
+
+void
+PayQueueRefund(PayStore *store, const PayRefund *refund, TimestampTz due_at)
+{
+	Queue(store, refund->pay_no, refund->attempt, refund->refund_no, NULL, due_at);
+}
+
+void
+PayQueueHold(PayStore *store, const PayHold *hold, TimestampTz due_at)
+{
+	Queue(store, hold->pay_no, 0, NULL, hold->resource, due_at);
+}

@@ -1,0 +1,33 @@
+/*
+ * task.h
+ *
+ * The queue of what has to be looked at later.
+ *
+ * A row of pay_task only says when to look, and at what; what is to be done
+ * follows from the state that is found then (claim.c).  So reports never touch
+ * the queue, and a task that finds nothing to do is dropped.
+ *
+ * There may be several rows about one thing, when it became urgent after the
+ * first was queued.  The thing's check_at says which of them counts: the one of
+ * that due time, or any while it is PAY_NO_TIME.
+ */
+#ifndef PAY_TASK_H
+#define PAY_TASK_H
+
+#include "postgres.h"
+
+#include "store.h"
+
+/*
+ * The time of question number n (from 0) of a channel's schedule, counted from
+ * a time, with jitter: up to a fifth of the wait later, so that what broke in
+ * one second does not come back in one second.  PAY_NO_TIME past the end.
+ */
+extern TimestampTz PayQuestionTime(const PayChannel *channel, int n, TimestampTz from);
+
+/* Queue a look at an attempt, a refund, a hold, or (attempt 0) a payment. */
+extern void PayQueueAttempt(PayStore *store, PayNumber pay_no, int attempt, TimestampTz due_at);
+extern void PayQueueRefund(PayStore *store, const PayRefund *refund, TimestampTz due_at);
+extern void PayQueueHold(PayStore *store, const PayHold *hold, TimestampTz due_at);
+
+#endif							/* PAY_TASK_H */
