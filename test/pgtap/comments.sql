@@ -29,7 +29,7 @@ SELECT is_empty($$SELECT objid::regoperator FROM comments.member WHERE classid =
 	'every operator has a COMMENT');
 -- The columns of the answers' types, which are composite types of ours.
 SELECT set_eq($$SELECT objid::regtype::text FROM comments.member JOIN pg_type t ON t.oid = objid WHERE classid = 'pg_type'::regclass AND typtype = 'c'$$,
-	ARRAY['pay_result', 'pay_refund_result', 'pay_dispute_result'], 'these types are rows');
+	ARRAY['pay_result', 'pay_refund_result', 'pay_dispute_result', 'pay_hold_result'], 'these types are rows');
 SELECT is_empty($$SELECT t.typname, a.attname FROM comments.member JOIN pg_type t ON t.oid = objid JOIN pg_attribute a ON a.attrelid = t.typrelid
 		WHERE classid = 'pg_type'::regclass AND typtype = 'c'
 			AND a.attname NOT IN ('pay_no', 'merchant', 'order_no', 'channel', 'method')	-- the manual's words, as they are everywhere
@@ -40,7 +40,7 @@ CREATE VIEW comments.relation AS
 	WHERE e.extname = 'pay_idem' AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname LIKE 'pay\_%';
 SELECT set_eq($$SELECT relname::text, relkind::text FROM comments.relation$$,
 	$$VALUES ('pay_payment', 'r'), ('pay_attempt', 'r'), ('pay_event', 'r'), ('pay_review', 'r'), ('pay_refund', 'r'), ('pay_dispute', 'r'),
-		('pay_channel', 'r'), ('pay_grantee', 'r'), ('pay_balance', 'v')$$,
+		('pay_task', 'r'), ('pay_resource', 'r'), ('pay_hold', 'r'), ('pay_channel', 'r'), ('pay_grantee', 'r'), ('pay_balance', 'v')$$,
 	'pay_install() makes these tables, this view and no others');
 SELECT is_empty($$SELECT relname FROM comments.relation WHERE coalesce(obj_description(oid, 'pg_class'), '') = ''$$,
 	'every table and view of pay_install() has a COMMENT');
@@ -70,6 +70,8 @@ INSERT INTO comments.designed VALUES
 	('pay_refund_callback', 'v', 'u', false, false),
 	('pay_dispute_open', 'v', 'u', false, false),
 	('pay_dispute_resolve', 'v', 'u', false, false),
+	('pay_claim', 'v', 'u', false, false),
+	('pay_hold_done', 'v', 'u', false, false),
 	('pay_guard', 'v', 'u', false, true),
 	-- what reads the catalogs, before a superuser's call trusts a table
 	('pay_trusts', 's', 's', false, true),
@@ -145,7 +147,7 @@ $$;
 SELECT is_empty($$SELECT proname, pg_temp.refused(call) FROM comments.call WHERE pg_temp.refused(call) <> '42501'$$,
 	'called by a role that was given nothing, each of them is refused');
 RESET ROLE;
-SELECT is(count(*)::integer, 17, 'that was every function that PUBLIC was not given') FROM comments.call;
+SELECT is(count(*)::integer, 19, 'that was every function that PUBLIC was not given') FROM comments.call;
 
 SELECT * FROM finish();
 ROLLBACK;

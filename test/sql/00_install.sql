@@ -62,6 +62,8 @@ INSERT INTO test.needs_tables VALUES
 	($$pay_dispute_resolve(dispute_id => 0, verdict => 'reject', reason => 'a test')$$),
 	($$pay_dispute_case(dispute_id => 0)$$),
 	($$pay_suspects(since => now())$$),
+	($$pay_claim(worker => 'w1', max_tasks => 1, lease => '1 minute')$$),
+	($$pay_hold_done(trade_no => '019b76da80008001810123456789abcd', resource => 'coupon:C1', done => 'tried')$$),
 	($$pay_history(trade_no => '019b76da80008001810123456789abcd')$$),
 	($$pay_channel_of(trade_no => '019b76da80008001810123456789abcd')$$),
 	($$pay_grant(role => current_user::text, kind => 'auditor')$$);
@@ -123,12 +125,14 @@ SELECT timeout FROM pay_channel WHERE channel = 'test' AND method = 'qr';
 -- What is missing it brings back.
 DROP TRIGGER pay_guard_before ON pay_payment;
 DROP VIEW pay_balance;
-DROP TABLE pay_dispute;
+DROP TABLE pay_dispute, pay_task, pay_hold;
 ALTER TABLE pay_attempt DROP CONSTRAINT pay_attempt_cap_check;
 SELECT pay_install();
 SELECT tgname FROM pg_trigger WHERE tgrelid = 'pay_payment'::regclass AND NOT tgisinternal ORDER BY tgname;
 SELECT count(*) FROM pay_balance;
 SELECT count(*) FROM pay_dispute;
+SELECT (SELECT count(*) FROM pay_task) AS tasks, (SELECT count(*) FROM pay_hold) AS holds, relreplident AS replica_identity
+FROM pg_class WHERE oid = 'pay_task'::regclass;
 SELECT conname FROM pg_constraint WHERE conrelid = 'pay_attempt'::regclass AND contype = 'c' ORDER BY conname;
 ROLLBACK;
 
@@ -147,7 +151,7 @@ SELECT decision, state, attempt FROM pay_query(order_no => 'A1', merchant => 'in
 -- DROP and CREATE in one session: the new extension finds no tables, then its own.
 BEGIN;
 DROP VIEW pay_balance;
-DROP TABLE pay_payment, pay_attempt, pay_event, pay_review, pay_refund, pay_dispute, pay_channel, pay_grantee;
+DROP TABLE pay_payment, pay_attempt, pay_event, pay_review, pay_refund, pay_dispute, pay_task, pay_resource, pay_hold, pay_channel, pay_grantee;
 DROP EXTENSION pay_idem;
 CREATE EXTENSION pay_idem;
 SELECT test.sqlstate('SELECT ' || call) AS sqlstate, count(*) FROM test.needs_tables GROUP BY 1;
@@ -198,6 +202,9 @@ CREATE FUNCTION test.fingerprint() RETURNS text LANGUAGE sql STABLE AS $$
 		UNION ALL SELECT 'review' || t::text FROM pay_review t
 		UNION ALL SELECT 'refund' || t::text FROM pay_refund t
 		UNION ALL SELECT 'dispute' || t::text FROM pay_dispute t
+		UNION ALL SELECT 'task' || t::text FROM pay_task t
+		UNION ALL SELECT 'resource' || t::text FROM pay_resource t
+		UNION ALL SELECT 'hold' || t::text FROM pay_hold t
 		UNION ALL SELECT 'channel' || t::text FROM pay_channel t
 		UNION ALL SELECT 'grantee' || t::text FROM pay_grantee t) AS rows (r)
 $$;

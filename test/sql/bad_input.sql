@@ -20,12 +20,17 @@ SELECT decision FROM pay_dispute_open(trade_no => (SELECT trade_no FROM pay_quer
 	duplicate_of => (SELECT trade_no FROM pay_query('B2', 'bad')), reason => 'one meal, two orders');
 SELECT decision FROM pay_create(order_no => 'B3', amount => 100, currency => 'CNY', merchant => 'worse');
 SELECT decision FROM pay_create(order_no => 'B4', amount => 100, currency => 'CNY', merchant => 'bad');
+-- One that can be paid at once, for an hour; and one that holds a room in somebody else's hotel.
+SELECT decision FROM pay_create(order_no => 'B6', amount => 100, currency => 'CNY', merchant => 'bad', payer => 'eve', valid_for => '1 hour');
+INSERT INTO pay_resource (merchant, resource, external) VALUES ('bad', 'room', true);
+SELECT decision FROM pay_prepay(order_no => 'B5', amount => 100, currency => 'CNY', merchant => 'bad', channel => 'test', method => 'test', request_id => 'R1',
+	valid_for => '1 hour', holds => '{room:B5,coupon:B5}');
 
 -- A good call of each function. Every case below spoils one argument of it.
 CREATE TABLE bad_input.good (function text PRIMARY KEY, arguments jsonb);
 INSERT INTO bad_input.good VALUES
 	('pay_create', $${"order_no": "'B1'", "amount": "100", "currency": "'CNY'", "merchant": "'bad'", "payer": "'bob'"}$$),
-	('pay_prepay', $${"order_no": "'B1'", "amount": "100", "currency": "'CNY'", "merchant": "'bad'", "payer": "'bob'",
+	('pay_prepay', $${"order_no": "'B6'", "amount": "100", "currency": "'CNY'", "merchant": "'bad'", "payer": "'eve'",
 		"channel": "'test'", "method": "'test'", "request_id": "'R2'"}$$),
 	('pay_credential', $${"trade_no": "bad_input.trade_no()", "credential": "'prepay_id=1'", "valid_for": "interval '1 hour'"}$$),
 	('pay_query', $${"order_no": "'B1'", "merchant": "'bad'"}$$),
@@ -41,6 +46,8 @@ INSERT INTO bad_input.good VALUES
 	('pay_dispute_resolve', $${"dispute_id": "bad_input.dispute_id()", "verdict": "'reject'", "reason": "'a test'"}$$),
 	('pay_dispute_case', $${"dispute_id": "bad_input.dispute_id()"}$$),
 	('pay_suspects', $${"since": "now()"}$$),
+	('pay_claim', $${"worker": "'w1'", "max_tasks": "1", "lease": "interval '1 minute'"}$$),
+	('pay_hold_done', $${"trade_no": "bad_input.holder()", "resource": "'room:B5'", "done": "'tried'"}$$),
 	('pay_history', $${"trade_no": "bad_input.trade_no()"}$$),
 	('pay_can', $${"from_state": "'paying'", "to_state": "'paid'"}$$),
 	('pay_next', $${"state": "'paying'"}$$),
@@ -54,10 +61,12 @@ CREATE FUNCTION bad_input.trade_no() RETURNS text LANGUAGE sql STABLE AS
 	$$SELECT trade_no::text FROM pay_attempt JOIN pay_payment USING (pay_no) WHERE merchant = 'bad' AND order_no = 'B1'$$;
 CREATE FUNCTION bad_input.paid() RETURNS text LANGUAGE sql STABLE AS
 	$$SELECT trade_no::text FROM pay_attempt JOIN pay_payment USING (pay_no) WHERE merchant = 'bad' AND order_no = 'B2'$$;
+CREATE FUNCTION bad_input.holder() RETURNS text LANGUAGE sql STABLE AS
+	$$SELECT trade_no::text FROM pay_attempt JOIN pay_payment USING (pay_no) WHERE merchant = 'bad' AND order_no = 'B5'$$;
 CREATE FUNCTION bad_input.dispute_id() RETURNS bigint LANGUAGE sql STABLE AS
 	$$SELECT dispute_id FROM pay_dispute JOIN pay_payment USING (pay_no) WHERE merchant = 'bad' AND order_no = 'B1'$$;
 CREATE FUNCTION bad_input.review_id() RETURNS bigint LANGUAGE sql STABLE AS
-	$$SELECT review_id FROM pay_review JOIN pay_payment USING (pay_no) WHERE merchant = 'bad' AND order_no = 'B1'$$;
+	$$SELECT review_id FROM pay_review JOIN pay_payment p USING (pay_no) WHERE p.merchant = 'bad' AND p.order_no = 'B1'$$;
 
 -- What is bad in an argument of each kind, and the answer.
 CREATE TABLE bad_input.bad (kind text, what text, value text, expected text);
@@ -171,6 +180,41 @@ INSERT INTO bad_input.bad VALUES
 	('verdict of a dispute', 'unknown', $$'maybe'$$, 'PY400'),
 	('verdict of a dispute', 'a review''s', $$'dismiss'$$, 'PY400'),
 	('verdict of a dispute', 'capitals', $$'REJECT'$$, 'PY400'),
+	-- how many tasks a worker takes at once, which, and what a participant has done
+	('number of tasks', 'NULL', 'NULL', 'PY400'),
+	('number of tasks', '0', '0', 'PY400'),
+	('number of tasks', '-1', '-1', 'PY400'),
+	('number of tasks', '10001', '10001', 'PY400'),
+	('number of tasks', '2^31 - 1', '2147483647', 'PY400'),
+	('number of tasks', '2^31', '2147483648', '42883'),
+	('actions', 'unknown', $$'{query,pay}'::text[]$$, 'PY400'),
+	('actions', 'empty', $$'{""}'::text[]$$, 'PY400'),
+	('actions', 'capitals', $$'{QUERY}'::text[]$$, 'PY400'),
+	('actions', 'a NULL', $$'{query,NULL}'::text[]$$, 'PY400'),
+	('done', 'NULL', 'NULL', 'PY400'),
+	('done', 'empty', $$''$$, 'PY400'),
+	('done', 'unknown', $$'done'$$, 'PY400'),
+	('done', 'capitals', $$'TRIED'$$, 'PY400'),
+	('done', 'a hold''s state', $$'held'$$, 'PY400'),
+	-- what is to be held: class:name or class:name#quantity, each once (and for some time only: see bad_money)
+	('holds', 'a NULL', $$'{coupon:C1,NULL}'::text[]$$, 'PY400'),
+	('holds', 'empty', $$'{""}'::text[]$$, 'PY400'),
+	('holds', 'no name', $$'{coupon:}'::text[]$$, 'PY400'),
+	('holds', 'no class', $$'{:C1}'::text[]$$, 'PY400'),
+	('holds', 'neither', $$'{C1}'::text[]$$, 'PY400'),
+	('holds', 'no name, but a quantity', $$'{coupon:#1}'::text[]$$, 'PY400'),
+	('holds', 'twice', $$'{coupon:C1,coupon:C2,coupon:C1#1}'::text[]$$, 'PY400'),
+	('holds', 'quantity 0', $$'{coupon:C1#0}'::text[]$$, 'PY400'),
+	('holds', 'quantity -1', $$'{coupon:C1#-1}'::text[]$$, 'PY400'),
+	('holds', 'quantity +1', $$'{coupon:C1#+1}'::text[]$$, 'PY400'),
+	('holds', 'quantity none', $$'{coupon:C1#}'::text[]$$, 'PY400'),
+	('holds', 'quantity a word', $$'{coupon:C1#two}'::text[]$$, 'PY400'),
+	('holds', 'quantity 1.5', $$'{coupon:C1#1.5}'::text[]$$, 'PY400'),
+	('holds', 'quantity 2^53', $$'{coupon:C1#9007199254740992}'::text[]$$, 'PY400'),
+	('holds', 'quantity 2^63', $$'{coupon:C1#9223372036854775808}'::text[]$$, 'PY400'),
+	('holds', '256 bytes', $$ARRAY[repeat('c', 254) || ':1']$$, 'PY400'),
+	('holds', '101 of them', $$ARRAY(SELECT 'coupon:' || n FROM generate_series(1, 101) AS n)$$, 'PY400'),
+	('holds', 'what nobody knows', $$'{coupon:C1,nothing:1}'::text[]$$, 'PY400'),
 	('role', 'NULL', 'NULL', 'PY400'),
 	('role', 'unknown', $$'nobody at all'$$, 'PY400'),
 	('role', 'public', $$'public'$$, 'PY400'),
@@ -210,6 +254,11 @@ INSERT INTO bad_input.kind VALUES
 	('pay_dispute_resolve', 'dispute_id', 'id'), ('pay_dispute_resolve', 'verdict', 'verdict of a dispute'),
 	('pay_dispute_resolve', 'reason', 'required'),
 	('pay_dispute_case', 'dispute_id', 'id'),
+	('pay_claim', 'worker', 'key'), ('pay_claim', 'max_tasks', 'number of tasks'), ('pay_claim', 'lease', 'duration'),
+	('pay_claim', 'actions', 'actions'),
+	('pay_hold_done', 'trade_no', 'number'), ('pay_hold_done', 'trade_no', 'number of nobody'), ('pay_hold_done', 'resource', 'key'),
+	('pay_hold_done', 'done', 'done'),
+	('pay_prepay', 'holds', 'holds'),
 	('pay_history', 'trade_no', 'number'), ('pay_history', 'trade_no', 'number of nobody'),
 	('pay_can', 'from_state', 'label'), ('pay_can', 'to_state', 'label'), ('pay_next', 'state', 'label'), ('pay_is_final', 'state', 'label'),
 	('pay_shard_of', 'trade_no', 'number'), ('pay_time', 'trade_no', 'number'),
@@ -235,7 +284,7 @@ INSERT INTO bad_input.own VALUES
 	('pay_callback', 'trade_no', 'empty', $$''$$, 'PY400'),
 	('pay_callback', 'trade_no', '300 characters', $$repeat('0', 300)$$, 'PY400'),
 	-- an order does not replace itself (of which it may, see prepay_rules)
-	('pay_prepay', 'replaces', 'the same order', $$'B1'$$, 'PY400'),
+	('pay_prepay', 'replaces', 'the same order', $$'B6'$$, 'PY400'),
 	-- refunds: of what was collected and is still there, and by their own numbers
 	('pay_refund', 'trade_no', 'NULL', 'NULL', 'PY400'),
 	('pay_refund', 'trade_no', 'not paid', $$bad_input.trade_no()$$, 'PY409'),
@@ -258,8 +307,14 @@ INSERT INTO bad_input.own VALUES
 	('pay_dispute_open', 'duplicate_of', 'of another merchant', $$(SELECT pay_no::text FROM pay_payment WHERE merchant = 'worse' AND order_no = 'B3')$$, 'PY409'),
 	('pay_dispute_resolve', 'verdict', 'of what was not paid', $$'refund'$$, 'PY409'),
 	('pay_suspects', 'since', 'NULL', 'NULL', 'PY400'),
-	-- not in this version
-	('pay_prepay', 'holds', 'a coupon', $$'{coupon:C1}'::text[]$$, '0A000'),
+	-- tasks and holds
+	('pay_claim', 'lease', 'NULL', 'NULL', 'PY400'),
+	('pay_hold_done', 'trade_no', 'NULL', 'NULL', 'PY400'),
+	('pay_hold_done', 'trade_no', 'of an order that holds nothing', $$bad_input.paid()$$, 'PY404'),
+	('pay_hold_done', 'resource', 'that it does not hold', $$'room:B6'$$, 'PY404'),
+	('pay_hold_done', 'resource', 'that has no participant', $$'coupon:B5'$$, 'PY409'),
+	('pay_hold_done', 'done', 'not asked to confirm', $$'confirmed'$$, 'PY409'),
+	('pay_hold_done', 'done', 'not asked to release', $$'released'$$, 'PY409'),
 	-- the same order, another content
 	('pay_create', 'amount', 'another', '101', 'PY422'),
 	('pay_create', 'currency', 'another', $$'USD'$$, 'PY422'),
@@ -333,7 +388,11 @@ WHERE (function, argument, what) IN (
 	('pay_prepay', 'order_no', 'NULL'), ('pay_prepay', 'order_no', 'empty'), ('pay_prepay', 'order_no', '256 bytes'),
 	('pay_prepay', 'amount', '0'), ('pay_prepay', 'amount', '2^63 - 1'), ('pay_prepay', 'currency', 'cn'),
 	('pay_prepay', 'channel', 'unknown'), ('pay_prepay', 'method', 'of another channel'), ('pay_prepay', 'amount', 'another'),
-	('pay_prepay', 'replaces', 'the same order'), ('pay_prepay', 'holds', 'a coupon'), ('pay_prepay', 'valid_for', '-1 hour'),
+	('pay_prepay', 'replaces', 'the same order'), ('pay_prepay', 'valid_for', '-1 hour'),
+	('pay_hold_done', 'resource', 'that has no participant'), ('pay_prepay', 'holds', 'twice'), ('pay_prepay', 'holds', 'neither'), ('pay_prepay', 'holds', 'a NULL'),
+	('pay_prepay', 'holds', 'quantity 0'), ('pay_prepay', 'holds', '101 of them'), ('pay_prepay', 'holds', 'what nobody knows'),
+	('pay_claim', 'max_tasks', '10001'), ('pay_claim', 'actions', 'unknown'), ('pay_hold_done', 'done', 'a hold''s state'),
+	('pay_hold_done', 'done', 'not asked to confirm'), ('pay_hold_done', 'resource', 'that it does not hold'),
 	('pay_transition', 'trade_no', 'ABC123'), ('pay_transition', 'trade_no', 'another route'), ('pay_transition', 'to_state', 'capitals'),
 	('pay_transition', 'to_state', 'paying'), ('pay_transition', 'to_state', 'not legal'), ('pay_callback', 'reported', 'created'),
 	('pay_review_resolve', 'review_id', 'none of that id'), ('pay_review_resolve', 'verdict', 'unknown'),

@@ -153,7 +153,7 @@ INSERT INTO bad_money.own VALUES
 	('pay_prepay', 'replaces', 'itself', $$'B5'$$, 'PY400'),
 	('pay_prepay', 'replaces', 'nobody', $$'B0'$$, 'PY404'),
 	('pay_prepay', 'replaces', 'of another merchant', $$'B4'$$, 'PY404'),
-	('pay_prepay', 'holds', 'a coupon', $$'{coupon:C1}'::text[]$$, '0A000'),
+	('pay_prepay', 'holds', 'for ever', $$'{coupon:C1}'::text[]$$, 'PY400'),
 	('pay_review_resolve', 'verdict', 'refund an adopted refund', $$'refund'$$, 'PY409'),
 	('pay_review_resolve', 'review_id', 'accept an abnormal refund', $$bad_money.review_id('abnormal')$$, 'PY409');
 

@@ -354,16 +354,6 @@ SELECT test.sqlstate($$SELECT capture_test.step('G3', 'capturing', attempt => 2)
 SELECT * FROM capture_test.report('G3', 'failed');
 SELECT * FROM capture_test.step('G3', 'capturing', attempt => 2);
 SELECT * FROM capture_test.report('G3', 'paid', attempt => 2);
--- Nor is it captured beside one whose capture was lost and that is being voided: that one may have been collected.
-SELECT capture_test.open('G5', 'R1', true), capture_test.open('G5', 'R2', true);
-SELECT n AS attempt, r.* FROM generate_series(1, 2) AS n, capture_test.report('G5', 'authorized', attempt => n) AS r;
-SELECT * FROM capture_test.step('G5', 'capturing');
-SELECT * FROM capture_test.step('G5', 'unknown');
-SELECT * FROM capture_test.step('G5', 'closing');
-SELECT test.sqlstate($$SELECT capture_test.step('G5', 'capturing', attempt => 2)$$);
-SELECT * FROM capture_test.report('G5', 'reversed');
-SELECT * FROM capture_test.step('G5', 'capturing', attempt => 2);
-SELECT * FROM capture_test.report('G5', 'paid', attempt => 2);
 -- What the channel does by itself is what happened: the first money wins, the other goes back.
 SELECT capture_test.open('G4', 'R1', true), capture_test.open('G4', 'R2', true);
 SELECT n AS attempt, r.* FROM generate_series(1, 2) AS n, capture_test.report('G4', 'authorized', attempt => n) AS r;

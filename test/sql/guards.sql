@@ -14,6 +14,10 @@ SELECT decision FROM pay_callback(channel => 'test', callback_id => 'C1', trade_
 SELECT test.put('guards', 'R1', 'paid', '{paid}') IS NOT NULL AS put;
 SELECT decision FROM pay_refund(trade_no => test.number('guards', 'R1')::text, refund_no => 'guards 1', amount => 60, reason => 'too late');
 SELECT decision FROM pay_dispute_open(trade_no => test.number('guards', 'R1')::text, duplicate_of => test.number('guards', 'A1')::text, reason => 'twice');
+-- An order that holds what a DBA keeps, and so is in the queue.
+INSERT INTO pay_resource (merchant, resource, capacity) VALUES ('guards', 'stock:S1', 5), ('guards', 'stock:S2', 5);
+SELECT decision FROM pay_prepay(order_no => 'H1', amount => 100, currency => 'CNY', merchant => 'guards', channel => 'test', method => 'test', request_id => 'R1',
+	valid_for => '1 hour', holds => '{stock:S1#3}');
 
 -- ---- immutable columns: every column of every table, and who may be changed ----
 
@@ -32,7 +36,7 @@ SELECT c.relname::text AS relation, a.attname::text AS column, a.attnum AS n,
 		WHEN 'pay_refund_state' THEN $$'processing'$$
 		ELSE format('coalesce(%I, 0) + 1', a.attname) END AS value
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-WHERE c.relname IN ('pay_payment', 'pay_attempt', 'pay_event', 'pay_review', 'pay_refund', 'pay_dispute') AND c.relnamespace = 'public'::regnamespace
+WHERE c.relname IN ('pay_payment', 'pay_attempt', 'pay_event', 'pay_review', 'pay_refund', 'pay_dispute', 'pay_task', 'pay_resource', 'pay_hold') AND c.relnamespace = 'public'::regnamespace
 	AND a.attnum > 0 AND NOT a.attisdropped;
 -- One transaction each, rolled back; a CHECK that the single column breaks says 23514.
 CREATE FUNCTION guards_test.change(statement text) RETURNS text LANGUAGE plpgsql AS $$
@@ -49,6 +53,8 @@ $$;
 CREATE TABLE guards_test.answer AS
 SELECT relation, n, "column", guards_test.change(format('UPDATE %I SET %I = %s WHERE %s', relation, "column", value,
 	CASE WHEN relation = 'pay_review' THEN 'message_id = ''C1'' AND trade_no = ''guards'''
+		WHEN relation = 'pay_resource' THEN 'merchant = ''guards'' AND resource = ''stock:S1'''
+		WHEN relation IN ('pay_task', 'pay_hold') THEN 'pay_no = (SELECT p.pay_no FROM pay_payment p WHERE p.merchant = ''guards'' AND p.order_no = ''H1'')'
 		ELSE format('pay_no = %L', test.number('guards', CASE WHEN relation IN ('pay_refund', 'pay_dispute') THEN 'R1' ELSE 'A1' END)) END
 	|| CASE relation WHEN 'pay_attempt' THEN ' AND attempt = 2' WHEN 'pay_event' THEN ' AND seq = 1' ELSE '' END)) AS answer
 FROM guards_test.changed;
@@ -58,13 +64,16 @@ SELECT relation, "column", answer FROM guards_test.answer
 WHERE (answer = 'PY423') <> CASE relation
 	-- what went back follows from the refunds, and which order replaced it from pay_prepay()
 	WHEN 'pay_payment' THEN "column" IN ('pay_no', 'merchant', 'order_no', 'amount', 'currency', 'created_at', 'last_seq', 'routes',
-		'amount_refunded', 'replaced_by')
+		'amount_refunded', 'replaced_by', 'holds')
 	WHEN 'pay_attempt' THEN "column" IN ('trade_no', 'pay_no', 'attempt', 'route', 'amount', 'request_id', 'opened_at',
-		'amount_extra', 'amount_reserved', 'amount_refunded')
+		'amount_extra', 'amount_reserved', 'amount_refunded', 'check_at', 'asked_by')
 	WHEN 'pay_event' THEN true
 	WHEN 'pay_review' THEN true		-- pay_review_resolve() is the way
 	WHEN 'pay_refund' THEN "column" NOT IN ('state', 'reason', 'channel_txn')
-	WHEN 'pay_dispute' THEN true END;	-- pay_dispute_resolve() is the way
+	WHEN 'pay_dispute' THEN true	-- pay_dispute_resolve() is the way
+	WHEN 'pay_task' THEN true		-- pay_claim() and the reports
+	WHEN 'pay_hold' THEN true		-- the payment and pay_hold_done()
+	WHEN 'pay_resource' THEN "column" NOT IN ('capacity', 'external') END;	-- a DBA's; how much is taken is not
 -- Setting what is there already changes nothing and is nothing.
 UPDATE pay_payment SET amount = amount, state = state, order_no = order_no WHERE merchant = 'guards';
 UPDATE pay_event SET reason = reason WHERE pay_no = test.number('guards', 'A1');
@@ -78,6 +87,16 @@ SELECT test.try($$UPDATE pay_review SET amount = 1 WHERE trade_no = 'guards'$$);
 SELECT test.try($$UPDATE pay_refund SET amount = 1 WHERE refund_no = 'guards 1'$$);
 SELECT test.try($$UPDATE pay_dispute SET verdict = 'reject' WHERE reason = 'twice'$$);
 SELECT test.try($$UPDATE pay_payment SET amount_refunded = 60 WHERE merchant = 'guards' AND order_no = 'R1'$$);
+SELECT test.try($$UPDATE pay_task SET due_at = now()$$);
+SELECT test.try($$UPDATE pay_hold SET state = 'released' WHERE resource = 'stock:S1'$$);
+SELECT test.try($$UPDATE pay_resource SET taken = 0 WHERE merchant = 'guards'$$);
+
+-- There is never less of a resource than what is taken of it; what nobody holds may go.
+SELECT test.sqlstate($$UPDATE pay_resource SET capacity = 2 WHERE merchant = 'guards'$$) AS less_than_taken,
+	test.sqlstate($$UPDATE pay_resource SET capacity = 0 WHERE merchant = 'guards'$$) AS nothing;
+SELECT test.try($$UPDATE pay_resource SET capacity = 3 WHERE merchant = 'guards'$$), test.try($$UPDATE pay_resource SET capacity = NULL WHERE merchant = 'guards'$$);
+SELECT test.try($$DELETE FROM pay_resource WHERE merchant = 'guards' AND resource = 'stock:S1'$$), test.try($$DELETE FROM pay_resource WHERE merchant = 'guards' AND resource = 'stock:S2'$$);
+SELECT resource, capacity, taken FROM pay_resource WHERE merchant = 'guards';
 
 -- Once it is paid, who paid how much is not changed by hand; nor that an order was replaced.
 SELECT test.put('guards', 'R2', 'paying', '{paying}') IS NOT NULL AS put;
@@ -91,9 +110,9 @@ FROM (VALUES ('pay_payment', 'winner = 2', 'R1'), ('pay_payment', 'winner = NULL
 
 CREATE TEMP TABLE before AS SELECT test.fingerprint();
 SELECT relation, test.try(format('DELETE FROM %I', relation)) AS answer
-FROM unnest('{pay_payment,pay_attempt,pay_event,pay_review,pay_refund,pay_dispute,pay_channel}'::text[]) AS r (relation);
+FROM unnest('{pay_payment,pay_attempt,pay_event,pay_review,pay_refund,pay_dispute,pay_task,pay_resource,pay_hold,pay_channel}'::text[]) AS r (relation);
 SELECT relation, test.try(format('TRUNCATE %I', relation)) AS answer
-FROM unnest('{pay_payment,pay_attempt,pay_event,pay_review,pay_refund,pay_dispute,pay_channel}'::text[]) AS r (relation);
+FROM unnest('{pay_payment,pay_attempt,pay_event,pay_review,pay_refund,pay_dispute,pay_task,pay_resource,pay_hold,pay_channel}'::text[]) AS r (relation);
 SELECT test.sqlstate('TRUNCATE pay_grantee, pay_event CASCADE') AS together;
 SELECT fingerprint = test.fingerprint() AS nothing_lost FROM before;
 
@@ -362,9 +381,9 @@ ROLLBACK;
 BEGIN;
 CREATE TABLE guards_test.dumped AS SELECT * FROM pay_channel WHERE channel = 'wechat';
 UPDATE guards_test.dumped SET max_attempts = 7 WHERE method = 'jsapi';
-SELECT count(*) FROM pay_channel;
+SELECT count(*) FROM pay_channel WHERE route < 1000;
 INSERT INTO pay_channel SELECT * FROM guards_test.dumped;
-SELECT count(*), count(*) FILTER (WHERE max_attempts = 7) AS replaced FROM pay_channel;
+SELECT count(*), count(*) FILTER (WHERE max_attempts = 7) AS replaced FROM pay_channel WHERE route < 1000;
 -- But a route is never given to another name, nor a name another route.
 SELECT test.try($$INSERT INTO pay_channel (route, channel, method) VALUES (10, 'guards_bank', 'transfer')$$);
 SELECT test.try($$INSERT INTO pay_channel (route, channel, method) VALUES (2000, 'wechat', 'jsapi')$$);

@@ -433,10 +433,17 @@ RESET pay_idem.lookalike_window;
 -- A misspelt setting is refused, not silently kept.
 SET pay_idem.look_alike_window = 0;
 
--- ---- 10: holds are not in this version; else the next attempt ----
+-- ---- 10: what is to be held must be to be had (more of it: see holds); else the next attempt ----
 
-SELECT test.try($$SELECT pay_prepay(order_no => 'U1', amount => 100, currency => 'CNY', merchant => 'prepay', channel => 'test', method => 'test',
-	request_id => 'R1', holds => '{coupon:C1}')$$);
+SELECT decision FROM pay_prepay(order_no => 'U0', amount => 100, currency => 'CNY', merchant => 'prepay', channel => 'test', method => 'test',
+	request_id => 'R1', valid_for => '1 hour', holds => '{coupon:C1}');
+CREATE TEMP TABLE before_holds AS SELECT test.fingerprint();
+SELECT decision, state, pay_no, detail FROM pay_prepay(order_no => 'U1', amount => 100, currency => 'CNY', merchant => 'prepay', channel => 'test', method => 'test',
+	request_id => 'R1', valid_for => '1 hour', holds => '{coupon:C1}');
+SELECT fingerprint = test.fingerprint() AS nothing_written FROM before_holds;
+-- An earlier rule answers first: an order that is being paid is in_progress, whatever it asks to hold.
+SELECT decision FROM pay_prepay(order_no => 'U0', amount => 100, currency => 'CNY', merchant => 'prepay', channel => 'test', method => 'test',
+	request_id => 'R2', holds => '{coupon:C2,nothing:C3}');
 SELECT decision, attempt FROM pay_prepay(order_no => 'U1', amount => 100, currency => 'CNY', merchant => 'prepay', channel => 'test', method => 'test',
 	request_id => 'R1', payer => 'bob', confirm => true);
 -- After a failure: the next attempt, through whatever channel. The history tells it all.

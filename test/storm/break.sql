@@ -77,7 +77,30 @@ SELECT storm.prepay('an order is replaced without an event');
 SELECT storm.prepay(way), storm.replace(way) FROM unnest('{nobody knows the successor,the successor is another''s,an order that was replaced is not to end,an order that was replaced is handed out}'::text[]) AS w (way);
 SELECT storm.report(trade, 'paid') FROM (SELECT trade, storm.replace('an order that was replaced wins') FROM storm.prepay('an order that was replaced wins') AS t (trade) OFFSET 0) t;
 
+SELECT storm.prepay('a task is lost');
+SELECT storm.prepay('a task does not count');
+SELECT storm.report(trade, 'paid'), storm.chargeback(trade) FROM storm.prepay('a refund''s task is lost') AS t (trade);
+CREATE FUNCTION storm.prepay_holding(way text) RETURNS text
+	LANGUAGE sql VOLATILE AS $$
+	SELECT trade_no FROM pay_prepay(order_no => way, amount => 1000, currency => 'CNY', channel => 'test', method => 'qr', request_id => 'r1',
+		valid_for => '1 hour', holds => ARRAY['coupon:' || way, 'room:' || way || ' 1', 'room:' || way || ' 2'])
+$$;
+SELECT storm.prepay_holding(way) FROM unnest('{nobody ends it,a hold is lost,what is held is forgotten,a coupon is spent before it is paid}'::text[]) AS w (way);
+SELECT storm.report(trade, 'paid') FROM storm.prepay_holding('a participant is not asked to confirm') AS t (trade);
+SELECT storm.report(trade, 'paid') FROM storm.prepay_holding('what was paid is released') AS t (trade);
+SELECT pay_transition(pay_no::text, 'closed') FROM storm.prepay_holding('a participant is not asked to release'), pay_payment WHERE order_no = 'a participant is not asked to release';
+
 SELECT storm.will_break(way, expected) FROM (VALUES
+	('a task is lost', 'task'),
+	('a task does not count', 'task'),
+	('a refund''s task is lost', 'task'),
+	('nobody ends it', 'task'),
+	('a hold is lost', 'hold'),
+	('what is held is forgotten', 'taken'),
+	('a coupon is spent before it is paid', 'hold'),
+	('a participant is not asked to confirm', 'task'),
+	('a participant is not asked to release', 'task'),
+	('what was paid is released', 'hold'),
 	('the payment steps without an event', 'payment state'),
 	('the attempt steps without an event', 'attempt state'),
 	('an event is lost', 'attempt chain, numbering, payment chain'),
@@ -185,6 +208,18 @@ UPDATE pay_payment SET last_seq = 4 WHERE pay_no = storm.number_of('an order tha
 UPDATE pay_payment SET winner = 1, state = 'paid', amount_collected = 1000 WHERE pay_no = storm.number_of('an order that was replaced wins');
 UPDATE pay_event SET payment_after = 'paid' WHERE pay_no = storm.number_of('an order that was replaced wins') AND seq >= 4;
 UPDATE pay_event SET payment_before = 'paid' WHERE pay_no = storm.number_of('an order that was replaced wins') AND seq > 4;
+
+DELETE FROM pay_task WHERE pay_no IN (storm.number_of('a task is lost'), storm.number_of('a participant is not asked to confirm'),
+	storm.number_of('a participant is not asked to release'));
+UPDATE pay_attempt SET check_at = now() + interval '1 day' WHERE pay_no = storm.number_of('a task does not count');
+DELETE FROM pay_task WHERE pay_no = storm.number_of('a refund''s task is lost') AND refund_no IS NOT NULL;
+DELETE FROM pay_task WHERE pay_no = storm.number_of('nobody ends it') AND attempt = 0;
+DELETE FROM pay_hold WHERE pay_no = storm.number_of('a hold is lost') AND resource LIKE 'room:% 1';
+UPDATE pay_resource SET taken = taken - 1 WHERE resource = 'room:a hold is lost 1';
+UPDATE pay_resource SET taken = 0 WHERE resource = 'coupon:what is held is forgotten';
+UPDATE pay_hold SET state = 'confirmed' WHERE pay_no = storm.number_of('a coupon is spent before it is paid') AND NOT external;
+UPDATE pay_hold SET state = 'released' WHERE pay_no = storm.number_of('what was paid is released') AND NOT external;
+UPDATE pay_resource SET taken = 0 WHERE resource = 'coupon:what was paid is released';
 
 UPDATE pay_payment SET routes = '{2}' WHERE pay_no = storm.number_of('the route is another');
 DELETE FROM pay_attempt WHERE pay_no = storm.number_of('the attempt is lost');

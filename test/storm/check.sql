@@ -179,6 +179,11 @@ BEGIN
 END
 $follow$;
 
+-- The queue, with what each task is about.
+CREATE VIEW storm.task AS
+	SELECT CASE WHEN refund_no IS NOT NULL THEN 'refund' WHEN resource IS NOT NULL THEN 'hold' WHEN attempt > 0 THEN 'attempt' ELSE 'payment' END AS what, t.*
+	FROM pay_task t;
+
 CREATE VIEW storm.violation AS
 	-- one payment per order
 	SELECT 'one payment' AS "check", pay_no, format('order %s has %s payments', order_no, payments) AS what
@@ -298,7 +303,7 @@ UNION ALL
 UNION ALL
 	SELECT 'review', r.pay_no, format('review %s is of kind %s', r.review_id, r.kind)
 	FROM pay_review r
-	WHERE r.kind NOT IN ('mismatch', 'unmatched', 'conflict', 'adopted', 'abnormal')
+	WHERE r.kind NOT IN ('mismatch', 'unmatched', 'conflict', 'adopted', 'abnormal', 'exhausted')
 UNION ALL
 	SELECT 'review', r.pay_no, format('review %s (%s) is about event %s, which is not there', r.review_id, r.kind, r.seq)
 	FROM pay_review r
@@ -378,6 +383,57 @@ UNION ALL
 			GROUP BY pay_no, split_part(source, ':', 1), decision) e
 		ON e.pay_no = p.pay_no AND e.called = a.called AND e.decision = a.decision
 	WHERE a.count IS DISTINCT FROM e.count
+UNION ALL
+	-- somebody will look at every attempt that is open and every refund that is under way: a task that
+	-- counts is in the queue, or its schedule is over (check_at says so) and a person was asked
+	SELECT 'task', a.pay_no, format('attempt %s is %s, and no task for it counts', a.attempt, a.state)
+	FROM pay_attempt a
+	WHERE a.state::text IN ('paying', 'authorized', 'capturing', 'unknown', 'closing')
+		AND NOT EXISTS (SELECT FROM storm.task t WHERE t.what = 'attempt' AND t.pay_no = a.pay_no AND t.attempt = a.attempt
+			AND (a.check_at IS NULL OR t.due_at = a.check_at))
+		AND NOT (a.check_at IS NOT DISTINCT FROM '-infinity' AND EXISTS (SELECT FROM pay_review r
+			WHERE r.pay_no = a.pay_no AND r.attempt = a.attempt AND r.refund_no IS NULL AND r.kind = 'exhausted'))
+UNION ALL
+	SELECT 'task', f.pay_no, format('refund %s is %s, and no task for it counts', f.refund_no, f.state)
+	FROM pay_refund f
+	WHERE f.state::text IN ('requested', 'processing', 'unknown')
+		AND NOT EXISTS (SELECT FROM storm.task t WHERE t.what = 'refund' AND t.pay_no = f.pay_no AND t.refund_no = f.refund_no
+			AND (f.check_at IS NULL OR t.due_at = f.check_at))
+		AND NOT (f.check_at IS NOT DISTINCT FROM '-infinity' AND EXISTS (SELECT FROM pay_review r
+			WHERE r.pay_no = f.pay_no AND r.refund_no = f.refund_no AND r.kind = 'exhausted'))
+UNION ALL
+	-- a participant is asked until he has done it; they release one after the other, the last one first
+	SELECT 'task', h.pay_no, format('%s is %s, and no task for it counts', h.resource, h.state)
+	FROM pay_hold h
+	WHERE (h.state = 'confirming' OR h.state = 'releasing' AND h.position = (SELECT max(o.position) FROM pay_hold o
+			WHERE o.pay_no = h.pay_no AND o.state = 'releasing'))
+		AND NOT EXISTS (SELECT FROM storm.task t WHERE t.what = 'hold' AND t.pay_no = h.pay_no AND t.resource = h.resource
+			AND (h.check_at IS NULL OR t.due_at = h.check_at))
+UNION ALL
+	-- and an order that nobody pays gives back what it holds when its time is over
+	SELECT 'task', p.pay_no, 'it holds something, and no task is there to end it'
+	FROM pay_payment p
+	WHERE p.state::text NOT IN ('paid', 'closed', 'reversed') AND p.replaced_by IS NULL
+		AND EXISTS (SELECT FROM pay_hold h WHERE h.pay_no = p.pay_no AND h.state = 'held')
+		AND NOT EXISTS (SELECT FROM storm.task t WHERE t.what = 'payment' AND t.pay_no = p.pay_no)
+UNION ALL
+	-- what is held is held by an order that can be paid; paid confirms it, the end gives it back
+	SELECT 'hold', p.pay_no, format('is %s (replaced: %s) and its %s is %s', p.state, p.replaced_by IS NOT NULL, h.resource, h.state)
+	FROM pay_payment p JOIN pay_hold h USING (pay_no)
+	WHERE h.state <> ALL (CASE WHEN p.state::text = 'paid' THEN '{confirming,confirmed}'::text[]
+			WHEN p.state::text IN ('closed', 'reversed') OR p.replaced_by IS NOT NULL THEN '{releasing,released}' ELSE '{held}' END)
+		OR h.state IN ('confirming', 'releasing') AND NOT h.external
+UNION ALL
+	SELECT 'hold', p.pay_no, format('says that it holds %s resources, and holds %s', p.holds, count(h.*))
+	FROM pay_payment p LEFT JOIN pay_hold h USING (pay_no)
+	GROUP BY p.pay_no
+	HAVING coalesce(p.holds, 0) <> count(h.*)
+UNION ALL
+	-- what is taken of a resource is what orders hold and have spent, and never more than there is
+	SELECT 'taken', (array_agg(h.pay_no))[1], format('%s: %s of %s are taken, orders have %s', r.resource, r.taken, r.capacity, coalesce(sum(h.quantity), 0))
+	FROM pay_resource r LEFT JOIN pay_hold h ON h.resource = r.resource AND h.state <> 'released'
+	GROUP BY r.merchant, r.resource
+	HAVING r.taken <> coalesce(sum(h.quantity), 0) OR r.taken > r.capacity
 UNION ALL
 	-- money and refunds
 	SELECT * FROM identity.violation

@@ -24,6 +24,13 @@ INSERT INTO pay_channel (channel, method, resubmit_after) VALUES ('storm', 'agai
 INSERT INTO pay_channel (channel, method, resubmit_after, can_resubmit) VALUES ('storm', 'once', '0', false);
 INSERT INTO pay_channel (channel, method, max_attempts) VALUES ('tight', 'tight', 1);
 
+-- Workers ask soon, some schedules end, and some attempts time out.
+UPDATE pay_channel SET schedule = '{100ms,200ms,400ms,1s,2s,4s,8s}' WHERE channel IN ('test', 'storm', 'tight');
+UPDATE pay_channel SET schedule = '{100ms}', timeout = '2 seconds' WHERE channel = 'storm';
+
+-- What orders hold: five of each stock; rooms are in somebody else's hotel.
+INSERT INTO pay_resource (resource, capacity, external) VALUES ('stock', 5, false), ('room', NULL, true);
+
 CREATE FUNCTION storm.pick(VARIADIC choices text[]) RETURNS text
 	LANGUAGE sql VOLATILE AS 'SELECT choices[1 + floor(random() * cardinality(choices))::integer]';
 
@@ -64,6 +71,8 @@ DECLARE
 	review bigint;
 	refund record;		-- one of this payment, if there is any
 	dispute bigint;
+	hold text;
+	wanted text[];		-- what the order is to hold; most orders hold nothing
 BEGIN
 	PERFORM setseed(seed / 1000000000.0);
 
@@ -77,6 +86,8 @@ BEGIN
 
 	SELECT r.refund_no, r.attempt, r.amount INTO refund
 	FROM pay_refund r WHERE r.pay_no = pay.pay_no ORDER BY random() LIMIT 1;
+	SELECT h.resource INTO hold
+	FROM pay_hold h WHERE h.pay_no = pay.pay_no AND h.external ORDER BY random() LIMIT 1;
 
 	dice := random() * 100;
 	called := CASE
@@ -94,10 +105,21 @@ BEGIN
 		WHEN dice < 92 THEN 'refund_transition'
 		WHEN dice < 96 THEN 'refund_callback'
 		WHEN dice < 97.5 THEN 'dispute'
-		WHEN dice < 98.5 THEN 'mistake'
+		WHEN dice < 97.8 THEN 'mistake'
+		WHEN dice < 99.3 THEN 'claim'
 		ELSE 'callback for nobody' END;
-	IF called IN ('callback for nobody', 'dispute') AND NOT alone THEN
+	IF called IN ('callback for nobody', 'dispute', 'claim') AND NOT alone THEN
 		called := 'query';
+	END IF;
+	-- a participant's word locks a resource, and so does an order that wants some
+	IF alone AND hold IS NOT NULL AND storm.chance(15) THEN
+		called := 'hold_done';
+	END IF;
+	IF alone AND n BETWEEN 121 AND 160 THEN
+		wanted := ARRAY(SELECT w FROM unnest(ARRAY[
+			format('coupon:%s-%s', round, 1 + floor(random() * 12)),
+			format('stock:%s-%s#%s', round, 1 + n % 4, 1 + n % 3),
+			format('room:%s-%s-1', round, n), format('room:%s-%s-2', round, n)]) AS w WHERE storm.chance(60));
 	END IF;
 	IF trade IS NULL AND called IN ('credential', 'callback', 'transition', 'transition of the payment', 'history', 'review', 'update',
 			'refund', 'refund_callback', 'dispute')
@@ -113,7 +135,7 @@ BEGIN
 		WHEN 'create' THEN
 			SELECT r.decision INTO answered FROM pay_create(order_no => this_order,
 				amount => price, currency => 'CNY', payer => 'payer ' || n % 50, multi => n % 3 = 0,
-				valid_for => CASE WHEN n % 10 = 7 THEN interval '2 seconds' END) r;
+				valid_for => CASE WHEN n % 10 = 7 OR n BETWEEN 121 AND 140 THEN interval '2 seconds' WHEN n BETWEEN 141 AND 160 THEN interval '1 hour' END) r;
 
 		WHEN 'prepay', 'prepay that replaces' THEN
 			-- most times a request id comes with the route that it came with before
@@ -128,7 +150,8 @@ BEGIN
 				request_id => 'r' || k,
 				payer => 'payer ' || n % 50,
 				multi => n % 3 = 0,
-				valid_for => CASE WHEN n % 10 = 7 THEN interval '2 seconds' END,
+				valid_for => CASE WHEN n % 10 = 7 OR n BETWEEN 121 AND 140 THEN interval '2 seconds' WHEN n BETWEEN 141 AND 160 THEN interval '1 hour' END,
+				holds => wanted,
 				replaces => CASE WHEN called = 'prepay that replaces' THEN replaced_order END,
 				confirm => storm.chance(30)) r;
 
@@ -252,6 +275,17 @@ BEGIN
 				trade_no => CASE WHEN storm.chance(90) OR NOT alone THEN trade END,
 				channel_txn => storm.pick(NULL, 'f1', 'f2'),
 				kind => CASE WHEN ask.refund_no LIKE '%/1' THEN 'chargeback' ELSE 'refund' END) r;
+
+		WHEN 'claim' THEN
+			-- some worker's; what he was told to do is reported, or not, by whatever comes
+			SELECT CASE WHEN count(*) > 0 THEN 'claimed' END INTO STRICT answered
+			FROM pay_claim(worker => storm.pick('w1', 'w2', 'w3'), max_tasks => 1 + floor(random() * 40)::integer,
+				lease => storm.pick('100 milliseconds', '1 second')::interval,
+				actions => CASE WHEN storm.chance(30) THEN ARRAY[storm.pick('query', 'close', 'void', 'submit_refund', 'query_refund', 'confirm_hold', 'release_hold')] END);
+
+		WHEN 'hold_done' THEN
+			SELECT r.decision INTO answered FROM pay_hold_done(trade_no => pay.pay_no::text, resource => hold,
+				done => storm.pick('tried', 'confirmed', 'released', 'released')) r;
 
 		WHEN 'dispute' THEN
 			SELECT d.dispute_id INTO dispute FROM pay_dispute d WHERE d.pay_no = pay.pay_no ORDER BY random() LIMIT 1;

@@ -50,6 +50,11 @@ $node->safe_psql('postgres', <<"SQL");
 	SELECT @{[ refund_callback('F5', 'm6', 'succeeded') ]};
 	SELECT @{[ refund(trade_of('back'), 'F6', 5) ]};
 	SELECT @{[ refund_transition('F6', 'failed') ]};
+	INSERT INTO pay_resource (resource, capacity) VALUES ('stock:S1', 5);
+	SELECT @{[ prepay('holds', 'r1', valid_for => "'1 day'", holds => "'{coupon:C1,stock:S1#3}'") ]};
+	SELECT @{[ credential(trade_of('holds'), 'wx4') ]};
+	SELECT @{[ prepay('spent', 'r1', valid_for => "'1 day'", holds => "'{coupon:C2}'") ]};
+	SELECT @{[ callback(trade_of('spent'), 'n1', 'paid') ]};
 SQL
 
 # Two payments by their own numbers.
@@ -110,6 +115,15 @@ my @duplicate = (
 	[ 'prepay of the order that replaced it', prepay('instead', 'r2', replaces => "'old'"), 'in_progress' ],
 	[ 'a replaced order replaced once more', prepay('third', 'r1', replaces => "'old'"), 'closed' ],
 	[ 'a paid order replaced', prepay('third', 'r1', replaces => "'paid'"), 'already_paid' ],
+	[ 'what it holds asked for again', prepay('holds', 'r2', holds => "'{coupon:C1,stock:S1#3}'"), 'in_progress' ],
+	[ 'a coupon that is held', prepay('late comer', 'r1', valid_for => "'1 day'", holds => "'{coupon:C1}'"), 'unavailable' ],
+	[ 'a coupon that is spent', prepay('late comer', 'r1', valid_for => "'1 day'", holds => "'{coupon:C2}'"), 'unavailable' ],
+	[
+		'one coupon that is there, one that is not',
+		prepay('late comer', 'r1', valid_for => "'1 day'", holds => "'{coupon:A1,coupon:C2,coupon:Z1}'"),
+		'unavailable'
+	],
+	[ 'more than there is', prepay('late comer', 'r1', valid_for => "'1 day'", holds => "'{stock:S1#3}'"), 'unavailable' ],
 	[ 'repeated refund', refund($trade{back}, 'F1', 30), 'replayed' ],
 	[ 'repeated refund, by the payment', refund($back, 'F1', 30), 'replayed' ],
 	[ 'repeated refund that succeeded', refund($trade{back}, 'F2', 20), 'replayed' ],
@@ -198,14 +212,20 @@ raises($node, callback($trade{open}, 'n9', 'paid', amount => 'NULL'),
 	'PY400', 'callback without its amount');
 raises($node, refund($trade{back}, 'F1', 31), 'PY422', 'a known refund of another amount');
 raises($node, prepay('third', 'r1', replaces => "'nobody'"), 'PY404', 'no order to replace');
+raises($node, prepay('late comer', 'r1', valid_for => "'1 day'", holds => "'{coupon:C9,nothing:1}'"), 'PY400', 'a resource that nobody knows');
 is(lsn(), $before, 'a refused call: no WAL');
+
+# Nor does a worker who finds nothing to do.
+$before = lsn();
+answers($node, 'SELECT count(*) FROM ' . claim('w1', actions => "'{confirm_hold,release_hold}'"), 0, 'no hold to confirm or release');
+is(lsn(), $before, 'a claim that hands out nothing: no WAL');
 
 # Not even another session's lock on the rows makes a duplicate wait: a
 # lock_timeout would end these calls with 55P03.
 foreach my $held (
 	[
 		'rows locked FOR UPDATE',
-		join '; ', map { "SELECT FROM $_ FOR UPDATE" } qw(pay_payment pay_attempt pay_review pay_refund)
+		join '; ', map { "SELECT FROM $_ FOR UPDATE" } qw(pay_payment pay_attempt pay_review pay_refund pay_task pay_resource pay_hold)
 	],
 	[ 'a step not committed yet', 'SELECT ' . transition($trade{open}, 'unknown') ],
 	[ 'a payment not committed yet', 'SELECT ' . callback($trade{fresh}, 'n7', 'paid') ],

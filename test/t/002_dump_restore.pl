@@ -100,6 +100,13 @@ sub business
 	SELECT @{[ callback("'nobody'", 'n1', 'paid', @o) ]};
 	SELECT $s.pay_review_resolve(review_id => review_id, verdict => 'dismiss', reason => 'test data')
 	FROM $s.pay_review WHERE kind = 'unmatched';
+	INSERT INTO $s.pay_resource (resource, capacity, external) VALUES ('stock:S1', 5, false), ('room', NULL, true);
+	SELECT @{[ prepay('holds', 'r1', @o, valid_for => "'1 day'", holds => "'{coupon:C1,stock:S1#2,room:101}'") ]};
+	SELECT @{[ hold_done(trade_of('holds', @o), 'room:101', 'tried', @o) ]};
+	SELECT @{[ prepay('spent', 'r1', @o, valid_for => "'1 day'", holds => "'{coupon:C2,room:102}'") ]};
+	SELECT @{[ callback(trade_of('spent', @o), 'n1', 'paid', @o) ]};
+	-- a worker has all that is due: refunds, a hold to confirm, attempts to close
+	SELECT @{[ claim('w1', @o, max_tasks => 100, lease => "'1 day'") ]};
 	INSERT INTO shop.subscription (id, pay_no) SELECT 1, pay_no FROM $s.pay_payment WHERE order_no = 'paid';
 	UPDATE $s.pay_payment SET note = 'gift' WHERE order_no = 'open';
 	REFRESH MATERIALIZED VIEW shop.decisions;
@@ -160,6 +167,31 @@ sub works
 	is( $node->safe_psql($db, "SELECT ticket FROM $s.pay_refund WHERE refund_no = 'F4'"),
 		'none', "$what: with the user's column filled");
 	answers(
+		$node, "SELECT action, refund_no FROM " . claim('w2', @o, actions => "'{close,void,submit_refund,query_refund,confirm_hold,release_hold}'"),
+		'submit_refund|F4', "$what: a worker is handed what is new, and not what another one has",
+		db => $db);
+	answers(
+		$node, "SELECT decision, state FROM " . hold_done(trade_of('spent', @o), 'room:102', 'confirmed', @o),
+		'applied|confirmed', "$what: who has it, can report",
+		db => $db);
+	answers(
+		$node, "SELECT decision FROM " . prepay('another', 'r1', @o, valid_for => "'1 day'", holds => "'{coupon:C1}'"),
+		'unavailable', "$what: a coupon that is held is taken",
+		db => $db);
+	answers(
+		$node, "SELECT decision, state FROM " . transition(trade_of('holds', @o), 'closed', @o) . "; SELECT action, resource FROM " . claim('w2', @o, actions => "'{release_hold}'"),
+		"applied|failed", "$what: and stays so when an attempt ends",
+		db => $db);
+	answers(
+		$node, "SELECT decision, state FROM " . transition("(SELECT pay_no::text FROM $s.pay_payment WHERE order_no = 'holds')", 'closed', @o)
+		  . "; SELECT action, resource FROM " . claim('w2', @o, actions => "'{release_hold}'"),
+		"applied|closed\nrelease_hold|room:101", "$what: until the order is closed, and the hotel hears of it",
+		db => $db);
+	answers(
+		$node, "SELECT decision FROM " . prepay('another', 'r1', @o, valid_for => "'1 day'", holds => "'{coupon:C1,stock:S1#5}'"),
+		'proceed', "$what: then somebody else has it",
+		db => $db);
+	answers(
 		$node, "SELECT decision, other_order_no FROM " . prepay('old', 'r1', @o),
 		'closed|instead', "$what: what was replaced stays replaced",
 		db => $db);
@@ -172,7 +204,7 @@ sub works
 		'applied|3', "$what: a new one has a number of its own",
 		db => $db);
 	is( $node->safe_psql($db, "SELECT collected, back FROM shop.money"),
-		'400|400', "$what: the user's view of the balance reads");
+		'500|400', "$what: the user's view of the balance reads");
 	answers(
 		$node, prepay('open', 'r9', @o),
 		'in_progress|paying|1|paying', "$what: what is open stays open",
@@ -223,6 +255,8 @@ sub works
 	raises($node, "DELETE FROM $s.pay_event", 'PY423', "$what: history is kept", db => $db);
 	raises($node, "UPDATE $s.pay_refund SET state = 'failed' WHERE refund_no = 'F1'", 'PY409', "$what: a refund that succeeded has", db => $db);
 	raises($node, "DELETE FROM $s.pay_dispute", 'PY423', "$what: nor is a dispute lost", db => $db);
+	raises($node, "DELETE FROM $s.pay_task", 'PY423', "$what: nor a task", db => $db);
+	raises($node, "DELETE FROM $s.pay_resource WHERE taken > 0", 'PY423', "$what: nor what is held", db => $db);
 	raises(
 		$node,
 		"UPDATE shop.subscription SET state = 'closed'; UPDATE shop.subscription SET state = 'paid'",
@@ -236,7 +270,7 @@ sub works
 		'1.00|none',
 		"$what: the user's columns are filled");
 	is( $node->safe_psql($db, "SELECT payments, collected FROM shop.takings WHERE state = 'paid'"),
-		'5|499',
+		'6|599',
 		"$what: the user's view reads");
 	is($node->safe_psql($db, "SELECT count(DISTINCT serial) = count(*) FROM $s.pay_attempt"),
 		't', "$what: identities go on");

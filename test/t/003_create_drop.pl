@@ -50,7 +50,7 @@ sub life
 	my @o = $s ? (schema => $s) : ();
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-	answers($node, prepay($order, 'r1', @o), 'proceed|paying|1|paying', "$name: prepay", db => $db);
+	answers($node, prepay($order, 'r1', @o, valid_for => "'1 hour'", holds => "'{coupon:$order}'"), 'proceed|paying|1|paying', "$name: prepay", db => $db);
 	answers(
 		$node, callback(trade_of($order, @o), 'n1', 'failed', @o),
 		'applied|failed|1|failed', "$name: failed",
@@ -74,12 +74,19 @@ sub life
 		'proceed|requested|40', "$name: refunded in part",
 		db => $db);
 	answers(
+		$node, 'SELECT action, refund_no FROM ' . claim('w1', @o, actions => "'{submit_refund}'"),
+		"submit_refund|$order 1", "$name: which a worker is told to do",
+		db => $db);
+	answers(
 		$node, 'SELECT decision, state, refundable FROM ' . refund_callback("$order 1", 'm1', 'succeeded', @o),
 		'applied|succeeded|40', "$name: which succeeded",
 		db => $db);
 	is( $node->safe_psql($db, 'SELECT needed, collected, refunded, refundable FROM ' . ($s ? "$s." : '') . "pay_balance WHERE order_no = '$order'"),
 		'100|100|60|40',
 		"$name: its balance");
+	is( $node->safe_psql($db, 'SELECT state, taken FROM ' . ($s ? "$s." : '') . 'pay_hold JOIN ' . ($s ? "$s." : '') . "pay_resource USING (resource) WHERE resource = 'coupon:$order'"),
+		'confirmed|1',
+		"$name: its coupon is spent");
 	is(violations($node, db => $db, schema => $s), '', "$name: all that must hold holds");
 	return;
 }
@@ -128,7 +135,9 @@ foreach my $call (
 	"pay_dispute_open(trade_no => $number, duplicate_of => '00000000-0000-8000-8000-000000000001', reason => 'x')",
 	"pay_dispute_resolve(dispute_id => 1, verdict => 'reject', reason => 'x')",
 	"pay_dispute_case(dispute_id => 1)",
-	"pay_suspects(since => now())")
+	"pay_suspects(since => now())",
+	claim('w1'),
+	hold_done($number, 'coupon:C1', 'tried'))
 {
 	my ($name) = $call =~ /(\w+)/;
 	raises(
@@ -452,7 +461,7 @@ is( $node->safe_psql(
 		$db,
 		"SELECT relowner::regrole, count(*) FROM pg_class WHERE relname = ANY ('{"
 		  . join(',', @PayTest::TABLES, 'pay_balance') . "}') GROUP BY 1"),
-	'shop_owner|9',
+	'shop_owner|12',
 	'tables and view belong to who installed them');
 raises(
 	$node, 'SELECT pay_install()', '42501', 'a stranger with EXECUTE, over tables of another',

@@ -50,11 +50,21 @@ answers($node, callback("'$trade_no'", 'n1', 'paid'), 'applied|paid|1|paid', 'A1
 
 $client = $node->background_psql('postgres', on_error_stop => 1);
 $node->safe_psql('postgres', 'SELECT ' . prepay('A2', 'r1') . '; SELECT ' . prepay('B0', 'r1'));
+$node->safe_psql('postgres',
+		"INSERT INTO pay_resource (resource, external) VALUES ('room', true);"
+	  . 'SELECT ' . prepay('H1', 'r1', valid_for => "'1 day'", holds => "'{coupon:C1,room:101}'")
+	  . '; SELECT ' . prepay('B9', 'r1') . '; SELECT ' . transition(trade_of('B9'), 'closing'));
 $client->query_safe('BEGIN');
 is($client->query_safe('SELECT decision FROM ' . prepay('B1', 'r1')),
 	'proceed', 'B1: proceed, not committed');
 is($client->query_safe('SELECT decision FROM ' . callback(trade_of('A2'), 'n1', 'paid')),
 	'applied', 'A2: paid, not committed');
+is($client->query_safe('SELECT decision FROM ' . prepay('H2', 'r1', valid_for => "'1 day'", holds => "'{coupon:C2}'")),
+	'proceed', 'H2: holds a coupon, not committed');
+is($client->query_safe('SELECT decision FROM ' . callback(trade_of('H1'), 'n1', 'paid')),
+	'applied', 'H1: paid, so its room is to be confirmed, not committed');
+is($client->query_safe('SELECT action, order_no FROM ' . claim('w1', actions => "'{close}'")),
+	'close|B9', 'B9: a worker is told to close it, not committed');
 is($client->query_safe('SELECT decision FROM ' . callback("'nobody'", 'n1', 'paid')),
 	'unmatched', 'nobody: unmatched, not committed');
 is( $client->query_safe('SELECT decision FROM ' . refund("'$trade_no'", 'F1', 60)),
@@ -77,6 +87,11 @@ answers(
 	$node, 'SELECT decision, refundable FROM ' . refund("'$trade_no'", 'F1', 100),
 	'proceed|0', 'A1: all of it is there to be refunded');
 answers($node, prepay('B1', 'r2'), 'proceed|paying|1|paying', 'B1: the next client gets it');
+answers($node, prepay('H3', 'r1', valid_for => "'1 day'", holds => "'{coupon:C2}'"),
+	'proceed|paying|1|paying', 'H3: the coupon that H2 asked for is there');
+answers($node, 'SELECT state, asked_by FROM pay_hold WHERE external', 'held|', 'H1 only holds its room');
+answers($node, 'SELECT action, order_no, tries FROM ' . claim('w2', actions => "'{close,confirm_hold,release_hold}'"),
+	'close|B9|1', 'B9: another worker is told to close it');
 answers($node, "SELECT decision, state FROM pay_query(order_no => 'A2')",
 	'in_progress|paying', 'A2 is not paid');
 answers(
@@ -95,6 +110,8 @@ $node->safe_psql('postgres',
 	  . callback(trade_of('D1'), 'n1', 'paid')
 	  . '; SELECT '
 	  . refund(trade_of('D1'), 'D1', 60)
+	  . '; SELECT '
+	  . prepay('H4', 'r1', valid_for => "'1 day'", holds => "'{coupon:C4}'")
 	  . "; PREPARE TRANSACTION 'kept';"
 	  . 'BEGIN; SELECT '
 	  . prepay('C2', 'r1')
@@ -117,7 +134,8 @@ foreach (
 	[ C1 => prepay('C1', 'r2') ],
 	[ C2 => prepay('C2', 'r2') ],
 	[ D1 => callback(trade_of('D1'), 'n1', 'paid') ],
-	[ D2 => callback(trade_of('D2'), 'n1', 'paid') ])
+	[ D2 => callback(trade_of('D2'), 'n1', 'paid') ],
+	[ H5 => prepay('H5', 'r1', valid_for => "'1 day'", holds => "'{coupon:C4}'") ])
 {
 	my ($order, $call) = @$_;
 	my $session = $node->background_psql('postgres', on_error_stop => 1);
@@ -130,7 +148,7 @@ foreach (
 }
 $node->safe_psql('postgres', "COMMIT PREPARED 'kept'");
 $node->safe_psql('postgres', "ROLLBACK PREPARED 'dropped'");
-foreach ([ C1 => 'in_progress' ], [ C2 => 'proceed' ], [ D1 => 'replayed' ], [ D2 => 'applied' ])
+foreach ([ C1 => 'in_progress' ], [ C2 => 'proceed' ], [ D1 => 'replayed' ], [ D2 => 'applied' ], [ H5 => 'unavailable' ])
 {
 	my ($order, $decision) = @$_;
 
@@ -142,6 +160,8 @@ answers($node, "SELECT decision FROM pay_query(order_no => 'D1')", 'already_paid
 answers(
 	$node, 'SELECT decision, state, refundable FROM ' . refund(trade_of('D1'), 'D1', 60),
 	'replayed|requested|40', 'and its refund is there');
+answers($node, 'SELECT action, refund_no FROM ' . claim('w1', actions => "'{submit_refund}'") . ' ORDER BY refund_no',
+	"submit_refund|D1\nsubmit_refund|F1", 'for a worker to do');
 is(violations($node), '', 'all that must hold holds');
 
 # ---- under load: what clients were told, is there
@@ -201,7 +221,7 @@ is($node->safe_psql('postgres', <<"SQL"), '', 'everything that a client was told
 	WHERE p.pay_no IS NULL OR a.pay_no IS DISTINCT FROM p.pay_no OR told.what = 'paid' AND p.state <> 'paid'
 		OR told.what = 'back' AND NOT EXISTS (SELECT FROM pay_refund r WHERE r.refund_no = told.order_no AND r.pay_no = p.pay_no)
 SQL
-is(violations($node), '', 'all that must hold holds');
+is(violations($node), '', 'all that must hold holds: also, each open attempt and each refund under way has its task');
 is( $node->safe_psql(
 		'postgres',
 		"SELECT DISTINCT decision FROM pay_payment p JOIN pay_attempt a USING (pay_no),"
@@ -227,6 +247,8 @@ $node->safe_psql('postgres', 'SELECT '
 	  . callback(trade_of('S2'), 'n1', 'paid')
 	  . ';SELECT '
 	  . refund(trade_of('S2'), 'S2', 60)
+	  . ';SELECT '
+	  . prepay('S4', 'r1', valid_for => "'1 day'", holds => "'{coupon:S4,room:104}'")
 	  . ";SELECT pay_dispute_open(trade_no => @{[ trade_of('S2') ]}, duplicate_of => @{[ trade_of('S1') ]}, reason => 'x')");
 my $case = "(SELECT dispute_id FROM pay_dispute WHERE reason = 'x')";
 $node->wait_for_catchup($standby);
@@ -259,7 +281,9 @@ foreach my $call (
 	refund_transition('S2', 'processing'),
 	refund_callback('S2', 'm1', 'succeeded'),
 	"pay_dispute_open(trade_no => @{[ trade_of('S2') ]}, duplicate_of => @{[ trade_of('S1') ]}, reason => 'x')",
-	"pay_dispute_resolve(dispute_id => $case, verdict => 'reject', reason => 'x')")
+	"pay_dispute_resolve(dispute_id => $case, verdict => 'reject', reason => 'x')",
+	claim('w1'),
+	hold_done(trade_of('S4'), 'room:104', 'tried'))
 {
 	my ($name) = $call =~ /(pay_\w+)/;
 	raises($standby, $call, '25006', "$name is refused on a standby");
@@ -283,6 +307,12 @@ answers(
 	  . refund_callback('S2', 'm1', 'succeeded'),
 	"replayed|requested|40\napplied|succeeded|40",
 	'promoted: a refund is known and goes on');
+answers($standby, 'SELECT decision FROM ' . prepay('S5', 'r1', valid_for => "'1 day'", holds => "'{coupon:S4}'"), 'unavailable', 'promoted: what is held is held');
+answers(
+	$standby,
+	'SELECT decision FROM ' . callback(trade_of('S4'), 'n1', 'paid') . '; SELECT action, resource FROM ' . claim('w1', actions => "'{confirm_hold}'"),
+	"applied\nconfirm_hold|room:104",
+	'promoted: and workers go on');
 answers($standby, "SELECT decision, verdict FROM pay_dispute_resolve(dispute_id => $case, verdict => 'reject', reason => 'x')",
 	'applied|reject', 'promoted: a dispute, too');
 is(violations($standby), '', 'all that must hold holds');

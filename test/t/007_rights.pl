@@ -21,12 +21,12 @@ $node->safe_psql('postgres', join ';',
 
 my @payment_functions =
   qw(pay_callback pay_create pay_credential pay_dispute_case pay_dispute_open pay_dispute_resolve pay_grant pay_history pay_install pay_prepay pay_query
-  pay_refund pay_refund_callback pay_refund_transition pay_review_resolve pay_suspects pay_transition);
+  pay_refund pay_refund_callback pay_refund_transition pay_review_resolve pay_suspects pay_transition pay_claim pay_hold_done);
 my %calls = (
 	app =>
-	  'pay_callback pay_create pay_credential pay_dispute_open pay_prepay pay_query pay_refund pay_refund_callback pay_transition',
+	  'pay_callback pay_create pay_credential pay_dispute_open pay_hold_done pay_prepay pay_query pay_refund pay_refund_callback pay_transition',
 	worker =>
-	  'pay_callback pay_credential pay_query pay_refund_callback pay_refund_transition pay_transition',
+	  'pay_callback pay_claim pay_credential pay_hold_done pay_query pay_refund_callback pay_refund_transition pay_transition',
 	ops =>
 	  'pay_dispute_case pay_dispute_open pay_dispute_resolve pay_history pay_query pay_refund pay_refund_transition pay_review_resolve pay_suspects pay_transition',
 	auditor => 'pay_dispute_case pay_history pay_query pay_suspects',
@@ -35,9 +35,9 @@ my %reads = (
 	app => '',
 	worker => 'pay_channel SELECT',
 	ops =>
-	  'pay_attempt SELECT, pay_balance SELECT, pay_channel INSERT, pay_channel SELECT, pay_channel UPDATE, pay_dispute SELECT, pay_event SELECT, pay_payment SELECT, pay_refund SELECT, pay_review SELECT',
+	  'pay_attempt SELECT, pay_balance SELECT, pay_channel INSERT, pay_channel SELECT, pay_channel UPDATE, pay_dispute SELECT, pay_event SELECT, pay_hold SELECT, pay_payment SELECT, pay_refund SELECT, pay_resource INSERT, pay_resource SELECT, pay_resource UPDATE, pay_review SELECT, pay_task SELECT',
 	auditor =>
-	  'pay_attempt SELECT, pay_balance SELECT, pay_channel SELECT, pay_dispute SELECT, pay_event SELECT, pay_grantee SELECT, pay_payment SELECT, pay_refund SELECT, pay_review SELECT',
+	  'pay_attempt SELECT, pay_balance SELECT, pay_channel SELECT, pay_dispute SELECT, pay_event SELECT, pay_grantee SELECT, pay_hold SELECT, pay_payment SELECT, pay_refund SELECT, pay_resource SELECT, pay_review SELECT, pay_task SELECT',
 	nobody => '');
 
 foreach my $role (@roles)
@@ -134,6 +134,11 @@ answers(
 	'app: refunds',
 	user => 'app');
 answers(
+	$node, 'SELECT action, refund_no, amount FROM ' . claim('w1', actions => "'{submit_refund}'"),
+	'submit_refund|F1|40',
+	'worker: is told to do it',
+	user => 'worker');
+answers(
 	$node, 'SELECT decision, state FROM ' . refund_transition('F1', 'processing'),
 	'applied|processing',
 	'worker: asked the channel for it',
@@ -211,6 +216,24 @@ answers(
 answers($node,
 	"UPDATE pay_channel SET resubmit_after = '1 minute' WHERE channel = 'house' RETURNING route",
 	'1000', 'ops: sets it', user => 'ops');
+answers(
+	$node, "INSERT INTO pay_resource (resource, capacity, external) VALUES ('room', 5, true) RETURNING taken",
+	'0',
+	'ops: adds a resource',
+	user => 'ops');
+answers($node, "UPDATE pay_resource SET capacity = 1 WHERE resource = 'room' RETURNING resource",
+	'room', 'ops: says how much there is', user => 'ops');
+answers($node, 'SELECT decision FROM ' . prepay('R101', 'r1', amount => 60, valid_for => "'1 day'", holds => "'{room:101}'"),
+	'proceed', 'app: holds it', user => 'app');
+my $holder = "'" . $node->safe_psql('postgres', 'SELECT ' . trade_of('R101')) . "'";
+foreach my $role ('app', 'worker')
+{
+	answers($node, 'SELECT decision, state FROM ' . hold_done($holder, 'room:101', 'tried'),
+		$role eq 'app' ? 'applied|held' : 'unchanged|held', "$role: says that it was tried", user => $role);
+}
+raises($node, "UPDATE pay_resource SET taken = 0 WHERE resource = 'room:101'", 'PY423', 'ops: not how much is taken', user => 'ops');
+answers($node, 'SELECT resource, state FROM pay_hold', 'room:101|held', 'auditor: reads who holds what', user => 'auditor');
+raises($node, 'UPDATE pay_task SET due_at = now()', '42501', 'ops: moves no task', user => 'ops');
 
 my %statement = (
 	read => 'SELECT FROM %s',
@@ -234,6 +257,7 @@ foreach my $role ('app', 'nobody')
 			my $sql = sprintf $statement{$what}, $table;
 			$sql =~ s/pay_no = pay_no/route = route/ if $table eq 'pay_channel';
 			$sql =~ s/pay_no = pay_no/kind = kind/   if $table eq 'pay_grantee';
+			$sql =~ s/pay_no = pay_no/taken = taken/ if $table eq 'pay_resource';
 			raises($node, $sql, '42501', "$role: may not $what $table", user => $role);
 		}
 	}
@@ -254,6 +278,8 @@ my %call = (
 	pay_dispute_resolve => "pay_dispute_resolve(dispute_id => 1, verdict => 'refund', reason => 'x')",
 	pay_dispute_case => 'pay_dispute_case(dispute_id => 1)',
 	pay_suspects => 'pay_suspects(since => now())',
+	pay_claim => claim('w1'),
+	pay_hold_done => hold_done($trade_no, 'room:101', 'tried'),
 	pay_grant => "pay_grant(role => 'nobody', kind => 'ops')",
 	pay_install => 'pay_install()');
 my $rows = digest($node);

@@ -42,7 +42,9 @@ foreach my $call (
 	refund_callback('RO', 'm1', 'succeeded'),
 	refund_callback('nobody', 'm1', 'succeeded'),
 	"pay_dispute_open(trade_no => @{[ trade_of('RO') ]}, duplicate_of => @{[ trade_of('RO paid') ]}, reason => 'x')",
-	"pay_dispute_resolve(dispute_id => 1, verdict => 'refund', reason => 'x')")
+	"pay_dispute_resolve(dispute_id => 1, verdict => 'refund', reason => 'x')",
+	claim('w1') =~ s/^/(SELECT 'claimed' AS decision FROM /r . ') c',
+	hold_done(trade_of('RO'), 'coupon:C1', 'tried'))
 {
 	my ($name) = $call =~ /(pay_\w+)/;
 	raises($node, 'BEGIN READ ONLY;' . decision($call), '25006',
@@ -82,16 +84,19 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM pay_payment WHERE order_no
 is($node->safe_psql('postgres', <<'SQL'), <<'LABELS' =~ s/\n$//r, 'labels');
 	SELECT DISTINCT proname, provolatile, proparallel FROM pg_proc
 	WHERE proname IN ('pay_create', 'pay_prepay', 'pay_credential', 'pay_transition', 'pay_callback', 'pay_review_resolve', 'pay_query', 'pay_history',
-		'pay_refund', 'pay_refund_transition', 'pay_refund_callback', 'pay_dispute_open', 'pay_dispute_resolve', 'pay_dispute_case', 'pay_suspects')
+		'pay_refund', 'pay_refund_transition', 'pay_refund_callback', 'pay_dispute_open', 'pay_dispute_resolve', 'pay_dispute_case', 'pay_suspects',
+		'pay_claim', 'pay_hold_done')
 	ORDER BY 1
 SQL
 pay_callback|v|u
+pay_claim|v|u
 pay_create|v|u
 pay_credential|v|u
 pay_dispute_case|s|r
 pay_dispute_open|v|u
 pay_dispute_resolve|v|u
 pay_history|s|r
+pay_hold_done|v|u
 pay_prepay|v|u
 pay_query|s|r
 pay_refund|v|u

@@ -130,6 +130,31 @@ is(sql("UPDATE pay_refund SET desk = 'front' WHERE desk = 'back' RETURNING line,
 answers($node, decision(refund_callback('F1', 'm1', 'succeeded')), 'applied', 'it succeeds');
 is(sql('SELECT desk, line, is_over FROM pay_refund'), 'front|1|t', 'and keeps them');
 refused(refund(trade_of('check'), 'F2', 5), '23514', 'CHECK on the refund', like => qr/no_cents/);
+
+# And for the queue and what is held.
+sql(    "ALTER TABLE pay_task ADD COLUMN shelf text NOT NULL DEFAULT 'low', ADD COLUMN line bigint GENERATED ALWAYS AS IDENTITY;"
+	  . "ALTER TABLE pay_hold ADD COLUMN wish text DEFAULT 'none';"
+	  . "ALTER TABLE pay_resource ADD COLUMN supplier text NOT NULL DEFAULT 'us', ADD COLUMN rest bigint GENERATED ALWAYS AS (capacity - taken) STORED;"
+	  . "INSERT INTO pay_resource (resource, capacity) VALUES ('stock:S1', 5)");
+my @holding = (valid_for => "'1 day'", holds => "'{coupon:C1,stock:S1#2}'");
+answers($node, decision(prepay('holder', 'r1', @holding)) . decision(refund(trade_of('check'), 'F3', 10)),
+	"proceed\nproceed", 'an order that holds something, and a refund to be submitted');
+is(sql("SELECT resource, supplier, rest, wish FROM pay_resource JOIN pay_hold USING (resource) ORDER BY 1; SELECT DISTINCT shelf, line IS NOT NULL FROM pay_task"),
+	"coupon:C1|us|0|none\nstock:S1|us|3|none\nlow|t", 'have the columns');
+sql("UPDATE pay_resource SET supplier = 'them'; UPDATE pay_hold SET wish = 'soon'; UPDATE pay_task SET shelf = 'high'");
+answers(
+	$node,
+	'SELECT action, refund_no FROM ' . claim('w1', actions => "'{submit_refund}'") . ';' . decision(transition(trade_of('holder'), 'failed'))
+	  . decision(transition("(SELECT pay_no::text FROM pay_payment WHERE order_no = 'holder')", 'closed')),
+	"submit_refund|F3\napplied\napplied",
+	'a worker submits it, the order is closed');
+is(sql("SELECT resource, supplier, rest, wish, state FROM pay_resource JOIN pay_hold USING (resource) ORDER BY 1; SELECT shelf, due_at > now() FROM pay_task WHERE refund_no = 'F3'"),
+	"coupon:C1|them|1|soon|released\nstock:S1|them|5|soon|released\nhigh|t", 'and they keep what the user wrote');
+sql('ALTER TABLE pay_resource ADD CONSTRAINT one_for_the_boss CHECK (taken < 5)');
+refused(prepay('holder 2', 'r1', valid_for => "'1 day'", holds => "'{coupon:C2,stock:S1#5}'"),
+	'23514', 'CHECK on what is taken', like => qr/one_for_the_boss/);
+answers($node, prepay('holder 2', 'r1', valid_for => "'1 day'", holds => "'{coupon:C2,stock:S1#4}'"),
+	'proceed|paying|1|paying', 'CHECK that holds');
 answers($node, callback(trade_of('full'), 'n2', 'paid'), 'applied|paid|1|paid', 'and paid');
 is( sql("SELECT note, list, is_paid, is_open FROM pay_payment JOIN pay_attempt USING (pay_no) WHERE order_no = 'full'"
 	),

@@ -53,7 +53,8 @@ sub no_triggers
 }
 
 sql('CREATE TABLE fired (n serial, what text); ALTER TABLE pay_payment ADD COLUMN note text, ADD COLUMN steps int NOT NULL DEFAULT 0;'
-	  . 'ALTER TABLE pay_attempt ADD COLUMN note text; ALTER TABLE pay_event ADD COLUMN note text; ALTER TABLE pay_review ADD COLUMN note text; ALTER TABLE pay_refund ADD COLUMN note text'
+	  . 'ALTER TABLE pay_attempt ADD COLUMN note text; ALTER TABLE pay_event ADD COLUMN note text; ALTER TABLE pay_review ADD COLUMN note text; ALTER TABLE pay_refund ADD COLUMN note text;'
+	  . 'ALTER TABLE pay_task ADD COLUMN note text; ALTER TABLE pay_hold ADD COLUMN note text; ALTER TABLE pay_resource ADD COLUMN note text'
 );
 my $fired = 'SELECT what FROM fired ORDER BY n';
 
@@ -63,14 +64,14 @@ trigger(
 	"${_}_in",
 	"BEFORE INSERT ON $_ FOR EACH ROW",
 	"new.note := 'in by ' || tg_name; RETURN new;"
-) for qw(pay_payment pay_attempt pay_event pay_review pay_refund);
+) for qw(pay_payment pay_attempt pay_event pay_review pay_refund pay_task pay_hold pay_resource);
 trigger(
 	'count_steps',
 	'BEFORE UPDATE ON pay_payment FOR EACH ROW',
 	'new.steps := old.steps + 1; RETURN new;');
 answers(
 	$node,
-	decision(prepay('before', 'r1'))
+	decision(prepay('before', 'r1', valid_for => "'1 day'", holds => "'{coupon:C1}'"))
 	  . decision(callback(trade_of('before'), 'n1', 'failed'))
 	  . decision(prepay('before', 'r2'))
 	  . decision(callback(trade_of('before'), 'n2', 'paid', amount => 1))
@@ -83,6 +84,9 @@ is( sql("SELECT DISTINCT p.note, a.note, e.note, r.note, f.note FROM pay_payment
 	),
 	'in by pay_payment_in|in by pay_attempt_in|in by pay_event_in|in by pay_review_in|in by pay_refund_in',
 	'filled on INSERT');
+is(sql('SELECT DISTINCT t.note, h.note, r.note FROM pay_hold h JOIN pay_task t USING (pay_no) JOIN pay_resource r ON h.resource = r.resource'),
+	'in by pay_task_in|in by pay_hold_in|in by pay_resource_in',
+	'also in the queue and of what is held');
 is(sql("SELECT steps = last_seq - 1 FROM pay_payment"),
 	't', 'counted on UPDATE: one for each event after the first');
 no_triggers();
@@ -188,6 +192,37 @@ foreach my $body ('RETURN NULL;', 'new.amount := 1; RETURN new;', "new.state := 
 }
 answers($node, decision(callback(trade_of('late'), 'n1', 'paid')),
 	'surplus', 'without it, what was refused comes again and counts');
+
+# Nor with the queue and what is held.
+sql("INSERT INTO pay_resource (resource, capacity) VALUES ('stock:S1', 5);"
+	  . decision(prepay('holds', 'r1', valid_for => "'1 day'", holds => "'{stock:S1}'")));
+foreach (
+	[ pay_task => "new.due_at := '2001-01-01'" ],
+	[ pay_task => 'new.attempt := 2' ],
+	[ pay_hold => 'new.quantity := 7' ],
+	[ pay_hold => "new.state := 'confirmed'" ],
+	[ pay_resource => 'new.taken := 0' ])
+{
+	my ($table, $change) = @$_;
+
+	trigger('meddle', "BEFORE INSERT OR UPDATE ON $table FOR EACH ROW", "$change; RETURN new;");
+	refused(prepay('holds 2', 'r1', valid_for => "'1 day'", holds => "'{stock:S1#2}'"),
+		'PY423', "BEFORE on $table: $change", like => qr/meddle|$table/);
+	no_triggers();
+}
+foreach my $table (qw(pay_task pay_hold pay_resource))
+{
+	trigger('swallow', "BEFORE INSERT OR UPDATE ON $table FOR EACH ROW", 'RETURN NULL;');
+	refused(prepay('holds 2', 'r1', valid_for => "'1 day'", holds => "'{stock:S1#2}'"),
+		'PY423', "BEFORE on $table that returns NULL", like => qr/$table/);
+	no_triggers();
+}
+trigger('swallow', 'BEFORE UPDATE ON pay_task FOR EACH ROW', 'RETURN NULL;');
+refused('SELECT * FROM ' . claim('w1', actions => "'{submit_refund}'"), 'PY423', 'BEFORE UPDATE ON pay_task that returns NULL, in a claim');
+no_triggers();
+trigger('swallow', 'BEFORE UPDATE ON pay_resource FOR EACH ROW', 'RETURN NULL;');
+refused(transition("(SELECT pay_no::text FROM pay_payment WHERE order_no = 'holds')", 'closed'), 'PY423', 'BEFORE UPDATE ON pay_resource that returns NULL, when it is given back');
+no_triggers();
 
 # The same value is no change, however it is written.
 trigger(

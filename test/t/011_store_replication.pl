@@ -18,7 +18,7 @@ sub sql      { return $node->safe_psql('postgres', @_) }
 # ---- replica identity
 
 sql(decision(prepay('identity', 'r1')));
-my $tables = 'pay_payment, pay_attempt, pay_event, pay_review, pay_refund, pay_dispute';
+my $tables = 'pay_payment, pay_attempt, pay_event, pay_review, pay_refund, pay_dispute, pay_task, pay_resource, pay_hold';
 sql("CREATE PUBLICATION pub FOR TABLE $tables");
 foreach my $table ('pay_payment', 'pay_attempt')
 {
@@ -54,6 +54,16 @@ raises(
 	like => qr/cannot update table "pay_refund".*replica identity/);
 sql('ALTER TABLE pay_refund REPLICA IDENTITY DEFAULT');
 answers($node, decision(refund_callback('F1', 'm1', 'succeeded')), 'applied', 'with one it goes on');
+# The queue has no key; pay_install() said what identifies its rows.
+sql(decision(refund(trade_of('identity'), 'F0', 10)));
+sql('ALTER TABLE pay_task REPLICA IDENTITY DEFAULT');
+raises(
+	$node, 'SELECT ' . claim('w1', actions => "'{submit_refund}'"),
+	'55000',
+	'pay_task is published without a replica identity',
+	like => qr/cannot delete from table "pay_task".*replica identity/);
+sql('SELECT pay_install()');
+answers($node, 'SELECT action, refund_no FROM ' . claim('w1', actions => "'{submit_refund}'"), 'submit_refund|F0', 'pay_install() gives it one');
 
 # ---- a logical slot sees it all
 
@@ -70,12 +80,12 @@ my @changes = grep { !/^(BEGIN|COMMIT)/ } split /\n/,
 	"SELECT data FROM pg_logical_slot_get_changes('seen', NULL, NULL, 'include-xids', '0', 'skip-empty-xacts', '1')"
   );
 my @brief = map { /^table public\.(\w+): (\w+):/ ? "$2 $1" : $_ } @changes;
-is( join(', ', sort @brief[ 0 .. 2 ]),
-	'INSERT pay_attempt, INSERT pay_event, INSERT pay_payment',
-	'decoded: a new payment, its attempt, its event');
-is( join(', ', sort @brief[ 3 .. $#brief ]),
+is( join(', ', sort @brief[ 0 .. 3 ]),
+	'INSERT pay_attempt, INSERT pay_event, INSERT pay_payment, INSERT pay_task',
+	'decoded: a new payment, its attempt, its event, its task');
+is( join(', ', sort @brief[ 4 .. $#brief ]),
 	'INSERT pay_event, UPDATE pay_attempt, UPDATE pay_payment',
-	'decoded: a report, and nothing for the duplicate');
+	'decoded: a report, which does not touch the queue, and nothing for the duplicate');
 my ($update) = grep { /pay_payment: UPDATE/ } @changes;
 like(
 	$update,
@@ -109,6 +119,14 @@ sql(    decision(callback(trade_of('copied'), 'n2', 'failed'))
 	  . decision(
 		"pay_dispute_open(trade_no => @{[ trade_of('copied') ]}, duplicate_of => @{[ trade_of('identity') ]}, reason => 'x')"
 	  ));
+# The queue's rows come, change and go; what is held, too.
+sql(    "INSERT INTO pay_resource (resource, external) VALUES ('room', true);"
+	  . decision(prepay('copied holds', 'r1', valid_for => "'1 day'", holds => "'{coupon:C1,room:101,room:102}'"))
+	  . decision(transition("(SELECT pay_no::text FROM pay_payment WHERE order_no = 'copied holds')", 'closed')));
+answers($node, 'SELECT action, refund_no, resource FROM ' . claim('w1', actions => "'{submit_refund,release_hold}'") . ' ORDER BY 1',
+	"release_hold||room:102\nsubmit_refund|F3|", 'a worker does what is due, and drops what is done');
+sql(decision(hold_done(trade_of('copied holds'), 'room:102', 'released')));
+is(sql("SELECT count(*) FROM pay_task WHERE refund_no = 'F2'"), 0, 'the task of a refund that succeeded has gone');
 $node->wait_for_catchup('sub');
 my @o = (tables => [ split /, /, $tables ]);
 is( digest($copy, @o),
@@ -126,6 +144,9 @@ answers($copy, decision(refund_callback('F2', 'm1', 'succeeded')) . decision(ref
 is($copy->safe_psql('postgres', "SELECT collected, refunded, refundable FROM pay_balance WHERE order_no = 'copied'"),
 	'100|90|10', 'and the balance adds up there');
 answers($copy, prepay('own', 'r1'), 'proceed|paying|1|paying', 'with new orders');
+answers($copy, 'SELECT action, resource FROM ' . claim('w1', actions => "'{release_hold,submit_refund}'"),
+	'release_hold|room:101', 'and with the queue: what is leased, is leased there, too');
+answers($copy, 'SELECT decision FROM ' . prepay('own too', 'r1', valid_for => "'1 day'", holds => "'{coupon:C1}'"), 'proceed', 'and what is free, free');
 
 is(violations($node), '', 'all that must hold holds');
 no_leaks($_) for $node, $copy;

@@ -12,7 +12,7 @@ use Test::More;
 my $node = pay_node('main');
 my $size = 'SELECT sum(total_bytes) FROM pg_backend_memory_contexts';
 
-# A shift: orders from $1 to $2, eight calls each that write or do not.
+# A shift: orders from $1 to $2, nine calls each that write or do not.
 sub shift_of
 {
 	my ($from, $to) = @_;
@@ -25,6 +25,7 @@ SELECT FROM @{[ callback(":'trade_no'", 'n1', 'paid', payload => "'{\"n\": $_}'"
 SELECT FROM @{[ callback(":'trade_no'", 'n1', 'paid') ]} WHERE decision <> 'replayed';
 SELECT FROM @{[ refund(":'trade_no'", "m$_", 60) ]} WHERE decision <> 'proceed';
 SELECT FROM @{[ refund(":'trade_no'", "m$_", 60) ]} WHERE decision <> 'replayed';
+SELECT FROM @{[ claim('w1', lease => "'1 ms'") ]} WHERE refund_no IS DISTINCT FROM 'm$_';
 SELECT FROM @{[ refund_callback("m$_", 'm1', 'succeeded') ]} WHERE decision <> 'applied';
 SQL
 }
@@ -32,13 +33,16 @@ SQL
 my ($before, $after) = split /\n/,
   $node->safe_psql('postgres', shift_of(1, 200) . "$size;\n" . shift_of(201, 4200) . "$size;\n");
 note "$before bytes before, $after after";
-cmp_ok($after - $before, '<', 64 * 1024, '32,000 calls leave nothing in the session');
+cmp_ok($after - $before, '<', 64 * 1024, '36,000 calls leave nothing in the session');
 is( $node->safe_psql(
 		'postgres', "SELECT count(*), sum(last_seq) FROM pay_payment WHERE state = 'paid'"),
 	'4200|21000',
 	'they all did their work');
+is($node->safe_psql('postgres', 'SELECT count(*) < 1000 FROM pay_task WHERE refund_no IS NOT NULL'),
+	't', 'and the worker dropped what was done');
 
 # Within one transaction, and within one statement.
+$node->safe_psql('postgres', 'SELECT ' . prepay('holder', 'r1', valid_for => "'1 day'", holds => "'{coupon:C1}'"));
 ($before, $after) = split /\n/, $node->safe_psql('postgres', <<"SQL");
 	CREATE FUNCTION many(n int) RETURNS void LANGUAGE plpgsql AS \$\$
 	BEGIN
@@ -48,6 +52,8 @@ is( $node->safe_psql(
 			PERFORM FROM @{[ callback("(SELECT trade_no FROM pay_query(order_no => 'm3'))", 'n1', 'paid') ]};
 			PERFORM FROM @{[ refund("(SELECT trade_no FROM pay_query(order_no => 'm3'))", 'm3', 60) ]};
 			PERFORM FROM pay_history(trade_no => (SELECT trade_no FROM pay_query(order_no => 'm3')));
+			PERFORM FROM @{[ claim('w2') ]};
+			PERFORM FROM @{[ prepay('', 'r1', order_no => "'late comer'", valid_for => "'1 day'", holds => "'{coupon:C1}'") ]};
 		END LOOP;
 	END \$\$;
 	BEGIN;

@@ -81,6 +81,8 @@ foreach ([ 'shop', 'public' ], [ 'odd_shop', '"Pay Schema"' ])
 		"$s.pay_dispute_resolve(dispute_id => 1, verdict => 'reject', reason => 'x')",
 		"$s.pay_dispute_case(dispute_id => 1)",
 		"$s.pay_suspects(since => now())",
+		claim('w1', @o),
+		hold_done(trade('open'), 'coupon:C1', 'tried', @o),
 		"$s.pay_grant(role => 'older_app', kind => 'app')");
 	my $refuses = sub {
 		my ($when) = @_;
@@ -112,6 +114,13 @@ foreach ([ 'shop', 'public' ], [ 'odd_shop', '"Pay Schema"' ])
 			  . "CREATE TRIGGER pay_guard_before BEFORE UPDATE ON $s.pay_dispute FOR EACH ROW EXECUTE FUNCTION $s.pay_guard();"
 			  . "CREATE TRIGGER evil BEFORE INSERT ON $s.pay_dispute FOR EACH ROW EXECUTE FUNCTION $s.evil()",
 			'TABLE pay_dispute'
+		],
+		[
+			'a guarded table pay_task',
+			"CREATE TABLE $s.pay_task (due_at timestamptz, pay_no uuid);"
+			  . "CREATE TRIGGER pay_guard_before BEFORE UPDATE ON $s.pay_task FOR EACH ROW EXECUTE FUNCTION $s.pay_guard();"
+			  . "CREATE TRIGGER evil BEFORE INSERT ON $s.pay_task FOR EACH ROW EXECUTE FUNCTION $s.evil()",
+			'TABLE pay_task'
 		],
 		[ 'a view pay_dispute', "CREATE VIEW $s.pay_dispute AS SELECT gen_random_uuid() AS pay_no, gen_random_uuid() AS other_pay_no, $s.evil_amount()", 'VIEW pay_dispute' ],
 		[ 'a view pay_balance', "CREATE VIEW $s.pay_balance AS SELECT gen_random_uuid() AS pay_no, $s.evil_amount() AS needed", 'VIEW pay_balance' ],
@@ -170,8 +179,8 @@ foreach ([ 'shop', 'public' ], [ 'odd_shop', '"Pay Schema"' ])
 	my @now = sort @{ dump_text($db, '--schema-only') };
 	is_deeply([ grep { !/ON SCHEMA/ } @now ],
 		[ grep { !/ON SCHEMA/ } @new ], 'installed: the tables are those of a new shop, with their comments and rights');
-	is( sql("SELECT relname, relowner::regrole FROM pg_class WHERE relname IN ('pay_refund', 'pay_dispute', 'pay_balance') ORDER BY 1"),
-		"pay_balance|older_owner\npay_dispute|older_owner\npay_refund|older_owner",
+	is( sql("SELECT relname, relowner::regrole FROM pg_class WHERE relname IN ('pay_refund', 'pay_dispute', 'pay_balance', 'pay_task', 'pay_resource', 'pay_hold') ORDER BY 1"),
+		"pay_balance|older_owner\npay_dispute|older_owner\npay_hold|older_owner\npay_refund|older_owner\npay_resource|older_owner\npay_task|older_owner",
 		'installed: what is new belongs to the owner of the old');
 
 	# ---- the money of before
@@ -206,6 +215,18 @@ short|mismatch|paid|t
 to void|surplus|authorized|t
 |unmatched|paid|t
 ROWS
+
+	# ---- what was open of before is asked about
+
+	is(sql(<<"SQL"), '0|0', 'each attempt that is open and each refund under way has one task, due at once, and nothing else has');
+	SELECT (SELECT count(*) FROM $s.pay_attempt a WHERE (a.state::text IN ('paying', 'authorized', 'capturing', 'unknown', 'closing'))::integer
+			<> (SELECT count(*) FROM $s.pay_task t WHERE (t.pay_no, t.attempt) = (a.pay_no, a.attempt) AND refund_no IS NULL AND due_at <= now())),
+		(SELECT count(*) FROM $s.pay_refund f WHERE (f.state::text IN ('requested', 'processing', 'unknown'))::integer
+			<> (SELECT count(*) FROM $s.pay_task t WHERE (t.pay_no, t.attempt, t.refund_no) = (f.pay_no, f.attempt, f.refund_no) AND due_at <= now()))
+SQL
+	is(sql("SELECT count(*) > 3, count(*) FILTER (WHERE refund_no IS NOT NULL) FROM $s.pay_task"), 't|1', 'there are such');
+	is( sql("SELECT action, order_no, refund_no IS NOT NULL FROM " . claim('w1', @o, actions => "'{void,submit_refund}'") . ' ORDER BY 1'),
+		"submit_refund|twice|t\nvoid|to void|f", 'and a worker is told what to do');
 
 	# ---- and life goes on
 

@@ -57,7 +57,7 @@ my %answered = map { split /\|/ } split /\n/, $node->safe_psql('postgres',
 	'SELECT coalesce(decision, refused), count(*) FROM storm.answer GROUP BY 1');
 note(join ', ', map { "$_ $answered{$_}" } sort keys %answered);
 cmp_ok($answered{$_} // 0, '>', 0, "somebody was answered $_")
-  foreach qw(proceed replayed in_progress already_paid unknown confirm throttled closed applied unchanged
+  foreach qw(proceed replayed in_progress already_paid unknown confirm throttled unavailable closed applied unchanged claimed
   stale surplus mismatch unmatched updated whole PY400 PY404 PY409 PY422 ST000);
 cmp_ok($retried, '>', 0, 'transactions collided and were tried again');
 is($node->safe_psql('postgres', 'SELECT string_agg(DISTINCT isolation, $$, $$ ORDER BY isolation) FROM storm.answer'),
@@ -71,6 +71,11 @@ is($node->safe_psql('postgres', 'SELECT string_agg(DISTINCT state::text, $$ $$ O
 cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM pay_refund JOIN pay_payment USING (pay_no) WHERE replaced_by IS NOT NULL AND kind = $$surplus$$'),
 	'>', 0, 'money came for orders that were replaced');
 cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM pay_dispute WHERE verdict = $$refund$$'), '>', 0, 'and went back by disputes');
+is($node->safe_psql('postgres', 'SELECT string_agg(DISTINCT state, $$ $$ ORDER BY state) FROM pay_hold WHERE external'),
+	'confirmed confirming held released releasing', 'orders held something in every way');
+cmp_ok($node->safe_psql('postgres', "SELECT count(*) FROM pay_event WHERE source = 'claim' AND attempt_after = 'unknown'"), '>', 0, 'attempts timed out');
+cmp_ok($node->safe_psql('postgres', "SELECT count(*) FROM pay_event WHERE source = 'claim' AND payment_after = 'closed'"), '>', 0, 'orders were past their time');
+cmp_ok($node->safe_psql('postgres', "SELECT count(*) FROM pay_review WHERE kind = 'exhausted'"), '>', 0, 'and schedules came to their end');
 
 # Nobody deadlocked, and serialization failures are all that was left to retry.
 is($node->safe_psql('postgres', "SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'"),
@@ -101,11 +106,11 @@ SQL
 	my ($way, $expected, $found) = split /\|/;
 	is($found, $expected, "broken: $way");
 }
-is($node->safe_psql('broken', 'SELECT count(*) FROM storm.broken'), '40', 'all the ways were tried');
+is($node->safe_psql('broken', 'SELECT count(*) FROM storm.broken'), '50', 'all the ways were tried');
 is($node->safe_psql('broken', 'SELECT DISTINCT "check" FROM storm.found f WHERE pay_no NOT IN (SELECT pay_no FROM storm.broken) ORDER BY 1'),
 	'', 'what is not broken is not reported');
 is($node->safe_psql('broken', <<'SQL'), '', 'every check found something');
-	SELECT unnest('{one payment,numbering,first event,payment chain,attempt chain,legal step,decision,payment state,attempt state,winner,collected,message,review,money in review,routes,too many,number,answered,rule,handed out,beside an open attempt,replaced,captured twice,surplus,sums,refund chain}'::text[])
+	SELECT unnest('{one payment,numbering,first event,payment chain,attempt chain,legal step,decision,payment state,attempt state,winner,collected,message,review,money in review,routes,too many,number,answered,rule,handed out,beside an open attempt,replaced,captured twice,surplus,sums,refund chain,task,hold,taken}'::text[])
 	EXCEPT SELECT "check" FROM storm.found
 SQL
 

@@ -149,6 +149,8 @@ sql(<<'SQL');
 	SELECT * FROM pay_callback(channel => 'test', callback_id => 'n2', trade_no => (SELECT trade_no FROM pay_query(order_no => 'G1')),
 		reported => 'paid', amount => 5, currency => 'EUR');
 	SELECT * FROM pay_refund(trade_no => (SELECT trade_no FROM pay_query(order_no => 'G1')), refund_no => 'GR', amount => 3, reason => 'none');
+	SELECT * FROM pay_prepay(order_no => 'G3', amount => 5, currency => 'EUR', channel => 'test', method => 'card', request_id => 'r1',
+		valid_for => '1 hour', holds => '{coupon:G}');
 	SELECT * FROM pay_dispute_open(trade_no => (SELECT pay_no::text FROM pay_query(order_no => 'G0')),
 		duplicate_of => (SELECT pay_no::text FROM pay_query(order_no => 'G1')), reason => 'none');
 	CREATE ROLE manual_reader;
@@ -167,6 +169,7 @@ foreach my $table (@tables)
 {
 	my (@all, @may);
 
+	isnt(sql("SELECT count(*) FROM $table"), '0', "$table has a row to try it on");
 	foreach (split /\n/, sql(<<"SQL"))
 		SELECT a.attname || '|' || format_type(a.atttypid, a.atttypmod)
 		FROM pg_attribute a WHERE a.attrelid = '$table'::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum

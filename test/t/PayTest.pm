@@ -34,14 +34,14 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(
-  pay_node prepay credential callback transition refund refund_transition refund_callback trade_of
+  pay_node prepay credential callback transition refund refund_transition refund_callback claim hold_done trade_of
   answers raises digest violations waits no_leaks);
 
 # SQL text that is one call and nothing else.
 my $a_call = qr/^\s*(?:"[^"]+"\.|\w+\.)?pay_\w+\(/;
 
 # The tables, parents first; and how all of them go: the view that reads them first.
-our @TABLES = qw(pay_channel pay_payment pay_attempt pay_event pay_review pay_refund pay_dispute pay_grantee);
+our @TABLES = qw(pay_channel pay_payment pay_attempt pay_event pay_review pay_refund pay_dispute pay_resource pay_hold pay_task pay_grantee);
 our $DROP = 'DROP VIEW pay_balance; DROP TABLE ' . join ', ', @TABLES;
 
 # pay_node(name, init => {...}, conf => '...', install => 0|1): a started
@@ -178,6 +178,27 @@ sub refund_callback
 			reported => "'$reported'"
 		},
 		\%more);
+}
+
+# A worker's claim; nobody else gets what it is handed for an hour.
+sub claim
+{
+	my ($worker, %more) = @_;
+
+	return call(
+		'pay_claim',
+		[qw(worker max_tasks lease actions)],
+		{ worker => "'$worker'", max_tasks => 10, lease => "'1 hour'" }, \%more);
+}
+
+sub hold_done
+{
+	my ($trade_no, $resource, $done, %more) = @_;
+
+	return call(
+		'pay_hold_done',
+		[qw(trade_no resource done)],
+		{ trade_no => $trade_no, resource => "'$resource'", done => "'$done'" }, \%more);
 }
 
 # The number of an order's latest attempt, as an SQL expression.
@@ -320,6 +341,49 @@ sub violations
 		FROM ${s}pay_refund r LEFT JOIN LATERAL (SELECT refund_after FROM ${s}pay_event e
 			WHERE e.pay_no = r.pay_no AND e.refund_no = r.refund_no AND e.refund_after IS NOT NULL ORDER BY seq DESC LIMIT 1) e ON true
 		WHERE e.refund_after::text IS DISTINCT FROM r.state::text
+		UNION ALL
+		-- what is open or under way has a task that counts, unless its schedule is over and a person was asked
+		SELECT 'task of an attempt', a.trade_no::text
+		FROM ${s}pay_attempt a
+		WHERE a.state::text IN ('paying', 'authorized', 'capturing', 'unknown', 'closing')
+			AND NOT EXISTS (SELECT FROM ${s}pay_task t WHERE t.pay_no = a.pay_no AND t.attempt = a.attempt AND t.refund_no IS NULL
+				AND (a.check_at IS NULL OR t.due_at = a.check_at))
+			AND NOT (a.check_at IS NOT DISTINCT FROM '-infinity' AND EXISTS (SELECT FROM ${s}pay_review v WHERE v.pay_no = a.pay_no AND v.attempt = a.attempt AND v.refund_no IS NULL AND v.kind = 'exhausted'))
+		UNION ALL
+		SELECT 'task of a refund', r.refund_no
+		FROM ${s}pay_refund r
+		WHERE r.state::text IN ('requested', 'processing', 'unknown')
+			AND NOT EXISTS (SELECT FROM ${s}pay_task t WHERE t.pay_no = r.pay_no AND t.refund_no = r.refund_no
+				AND (r.check_at IS NULL OR t.due_at = r.check_at))
+			AND NOT (r.check_at IS NOT DISTINCT FROM '-infinity' AND EXISTS (SELECT FROM ${s}pay_review v WHERE v.pay_no = r.pay_no AND v.refund_no = r.refund_no AND v.kind = 'exhausted'))
+		UNION ALL
+		-- of external holds somebody is asked until he has done it; they release one after the other, the last one first
+		SELECT 'task of a hold', h.resource
+		FROM ${s}pay_hold h
+		WHERE (h.state = 'confirming' OR h.state = 'releasing' AND NOT EXISTS (SELECT FROM ${s}pay_hold o
+				WHERE o.pay_no = h.pay_no AND o.external AND o.state = 'releasing' AND o.position > h.position))
+			AND NOT EXISTS (SELECT FROM ${s}pay_task t WHERE t.pay_no = h.pay_no AND t.resource = h.resource
+				AND (h.check_at IS NULL OR t.due_at = h.check_at))
+		UNION ALL
+		-- what is held waits for a payment that can still be paid; that of one that is over is confirmed or goes back
+		SELECT 'hold', p.order_no
+		FROM ${s}pay_payment p JOIN ${s}pay_hold h USING (pay_no)
+		WHERE h.state <> ALL (CASE WHEN p.state::text = 'paid' THEN '{confirming,confirmed}'::text[]
+			WHEN p.state::text IN ('closed', 'reversed') OR p.replaced_by IS NOT NULL THEN '{releasing,released}' ELSE '{held}' END)
+		UNION ALL
+		-- an order that holds something comes back to the queue when its time is over
+		SELECT 'task of a payment', p.order_no
+		FROM ${s}pay_payment p
+		WHERE p.state::text NOT IN ('paid', 'closed', 'reversed') AND p.replaced_by IS NULL
+			AND EXISTS (SELECT FROM ${s}pay_hold h WHERE h.pay_no = p.pay_no AND h.state = 'held')
+			AND NOT EXISTS (SELECT FROM ${s}pay_task t WHERE t.pay_no = p.pay_no AND t.attempt = 0 AND t.refund_no IS NULL AND t.resource IS NULL)
+		UNION ALL
+		-- what is taken of a resource is what orders hold or have spent of it
+		SELECT 'taken', r.resource
+		FROM ${s}pay_resource r LEFT JOIN (${s}pay_hold h JOIN ${s}pay_payment p USING (pay_no))
+			ON p.merchant = r.merchant AND h.resource = r.resource AND h.state <> 'released'
+		GROUP BY r.merchant, r.resource, r.taken
+		HAVING r.taken <> coalesce(sum(h.quantity), 0)
 SQL
 }
 

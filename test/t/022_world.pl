@@ -1,0 +1,301 @@
+# A world that goes wrong: shop clients, workers and a channel as processes of their
+# own. The channel loses and repeats what it is asked and what it tells, clients and
+# workers are killed, the server crashes. When the clients have stopped and the queue
+# has drained, the channel's ledger and the database agree to the cent, no coupon is
+# spent twice or lost, no task was lost and none handed out twice within a lease. The
+# checker that says so is shown to find bugs that are put into the code.
+#
+# The worker is the one of examples/worker. What happens in the world: test/world.
+#
+# WORLD_SECONDS is how long it turns (60), WORLD_SEED (1) decides what its orders and
+# the channel will do. WORLD_BUGS=1 puts the bugs of test/world/bugs into the code, one
+# after the other, and takes some minutes more.
+
+use strict;
+use warnings;
+
+use File::Copy;
+use File::Path;
+use FindBin;
+use IPC::Run;
+use JSON::PP;
+use lib $FindBin::Bin;
+use PayTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $seconds = $ENV{WORLD_SECONDS} || 60;
+my $seed = $ENV{WORLD_SEED} || 1;
+my $bugs_at_a_time = 4;
+my $root = "$FindBin::Bin/../..";
+my $dir = PostgreSQL::Test::Utils::tempdir();
+
+# ---- node-postgres, as test/t/006_node_pg.pl has it; node_modules never goes into the source tree
+
+mkpath([ map { "$dir/$_" } qw(examples/worker test/world) ]);
+copy($_, "$dir/examples/worker") || die "cannot copy $_: $!" for glob "$root/examples/worker/*.js*";
+copy($_, "$dir/test/world") || die "cannot copy $_: $!" for glob "$root/test/world/*.js";
+copy($_, $dir) || die "cannot copy $_: $!" for glob "$root/examples/worker/package*.json";
+my ($log, $error) = ('', '');
+if (grep { -x "$_/npm" } split /:/, $ENV{PATH})
+{
+	local $ENV{HOME} = $dir;
+	IPC::Run::run(
+		[ 'npm', 'ci', '--no-audit', '--no-fund', '--ignore-scripts', '--cache', "$dir/cache" ],
+		init => sub { chdir $dir or die $! },
+		'>', \$log, '2>&1');
+}
+IPC::Run::run([ 'node', '-e', 'require("pg")' ], init => sub { chdir $dir or die $! }, '2>', \$error)
+  or BAIL_OUT("no node-postgres: $log$error");
+
+# ---- worlds
+
+# A server can have several, each in a database of its own. A library of its own, too: so
+# that a bug can be put into one.
+sub make_world
+{
+	my ($node, $db, $library) = @_;
+
+	if ($db ne 'postgres')
+	{
+		$node->safe_psql('postgres', "CREATE DATABASE $db");
+		$node->safe_psql($db, 'CREATE EXTENSION pay_idem');
+		$node->safe_psql($db, "UPDATE pg_proc SET probin = '$library' WHERE probin = '\$libdir/pay_idem'") if $library;
+	}
+	$node->safe_psql($db, slurp_file("$root/test/world/$_")) foreach qw(world.sql check.sql);
+	return;
+}
+
+# Starts a world with so many callback addresses; ended() gives what its runner says in the end.
+sub turn
+{
+	my ($node, $db, $shops, %environment) = @_;
+	my $world = { name => $db, out => '', err => '', dir => PostgreSQL::Test::Utils::tempdir() };
+
+	local @ENV{qw(PGHOST PGPORT PGUSER PGDATABASE)} =
+	  ($node->host, $node->port, $node->safe_psql($db, 'SELECT current_user'), $db);
+	local @ENV{qw(WORLD_DIR WORLD_PORTS)} =
+	  ($world->{dir}, join ' ', map { PostgreSQL::Test::Cluster::get_free_port() } 1 .. 2 + $shops);
+	local @ENV{ keys %environment } = values %environment;
+	$world->{run} = IPC::Run::start([ 'node', "$dir/test/world/run.js" ], '>', \$world->{out}, '2>', \$world->{err});
+	return $world;
+}
+
+sub ended
+{
+	my ($world) = @_;
+	my $well = $world->{run}->finish;
+	my $said = eval { JSON::PP->new->decode($world->{out}) };
+
+	return $said if $well && $said;
+	diag("$world->{name}: $world->{err}$world->{out}");
+	return { violations => [ { check => 'no end', examples => [] } ], complaints => [] };
+}
+
+# The names of the checks that found something.
+sub found
+{
+	my ($said) = @_;
+	return map { $_->{check} } @{ $said->{violations} };
+}
+
+# ---- the world
+
+my $node = pay_node('world', conf => <<'CONF');
+max_connections = 250
+shared_buffers = 128MB
+autovacuum = on
+autovacuum_naptime = 5s
+log_min_error_statement = panic
+CONF
+make_world($node, 'postgres');
+my $crashes = $seconds < 60 ? 3 : int($seconds / 15);
+my $said = ended(
+	turn(
+		$node, 'postgres', 2,
+		WORLD_SECONDS => $seconds,
+		WORLD_SEED => $seed,
+		WORLD_CRASHES => $crashes,
+		WORLD_CLIENTS => 4,
+		WORLD_LANES => 24,
+		PGDATA => $node->data_dir,
+		WORLD_SERVER_LOG => $node->logfile));
+
+my $json = JSON::PP->new->canonical;
+my %figures = %{ $said->{figures} || {} };
+note("seed $seed, $seconds s: $said->{kills} kills, $said->{crashes} crashes, $said->{looks} looks for lost tasks, $said->{rounds} rounds until all was done");
+note(join ', ', map { "$figures{$_} $_" } grep { !ref $figures{$_} } sort keys %figures);
+note("$_: " . $json->encode($figures{$_})) foreach qw(states actions decisions reviews);
+note('answers: ' . $json->encode($said->{answers} || {}));
+
+foreach my $violation (@{ $said->{violations} })
+{
+	diag("$violation->{check}, $violation->{times} times: $_") foreach @{ $violation->{examples} };
+}
+is(join(', ', found($said)), '', 'the ledgers, the clients and the database agree');
+is(join("\n", @{ $said->{complaints} }), '', 'nothing happened that nobody expected');
+is(join("\n", @{ $said->{lost} }), '', 'at no moment was a task lost');
+
+# It did go wrong, in every way.
+cmp_ok($said->{crashes}, '>=', 3, 'the server crashed at least three times');
+cmp_ok($said->{kills}, '>=', $seconds / 3, 'clients and workers were killed all the time');
+cmp_ok($said->{looks}, '>', $seconds / 10, 'and lost tasks were looked for all the time');
+cmp_ok($figures{$_}, '>', 0, "there were some $_") foreach qw(paid surplus refunds chargebacks released replaced);
+cmp_ok($figures{actions}{$_} // 0, '>', 0, "a worker was asked to $_")
+  foreach qw(query close void submit_refund query_refund confirm_hold release_hold);
+cmp_ok($said->{answers}{$_} // 0, '>', 0, "a client was answered $_")
+  foreach qw(proceed in_progress already_paid unknown confirm unavailable closed);
+
+my %error;
+my $server_log = slurp_file($node->logfile);
+$error{$1}++ while $server_log =~ /\] (\w{5}) .*ERROR:/g;
+delete @error{qw(PY404 PY409 40001)};
+is(join(', ', %error), '', 'no error in the log but a step that is too late, and none of locks');
+no_leaks($node);
+
+# ---- the checker finds what is wrong: it is made so, each time in one way
+
+my @broken = (
+	[ 'a fen of an attempt is missing', 'attempt', <<'SQL' ],
+		UPDATE pay_attempt SET amount_collected = amount_collected - 1 WHERE trade_no = (SELECT trade_no FROM pay_attempt
+			WHERE state = 'paid' AND amount_reserved IS NULL AND amount_refunded IS NULL LIMIT 1)
+SQL
+	[ 'an attempt ended otherwise', 'attempt', <<'SQL' ],
+		UPDATE pay_attempt SET state = 'closed' WHERE trade_no = (SELECT trade_no FROM pay_attempt WHERE state = 'failed' LIMIT 1)
+SQL
+	[ 'an attempt is open, and nobody asks', 'attempt, lost task, not drained', <<'SQL' ],
+		UPDATE pay_attempt SET state = 'unknown' WHERE trade_no = (SELECT trade_no FROM pay_attempt WHERE state = 'failed' LIMIT 1)
+SQL
+	[ 'the channel has money that nobody knows of', 'attempt', <<'SQL' ],
+		INSERT INTO world.ledger (keeper, entry) VALUES ('channel',
+			'{"op": "trade", "trade_no": "01a1fed59ba4800080f8e78e246b7cd3", "state": "paid", "amount": 1, "currency": "CNY", "txn": "T1"}')
+SQL
+	[ 'the channel keeps what did not win', 'paid, refund, surplus', <<'SQL' ],
+		DELETE FROM world.ledger WHERE entry ->> 'op' = 'refund' AND entry ->> 'refund_no' = (SELECT refund_no FROM pay_refund
+			WHERE kind = 'surplus' AND state = 'succeeded' LIMIT 1)
+SQL
+	[ 'the payment forgets what went back', 'paid, refund', <<'SQL' ],
+		UPDATE pay_payment SET amount_refunded = 0 WHERE pay_no = (SELECT pay_no FROM pay_payment WHERE amount_refunded > 0 LIMIT 1)
+SQL
+	[ 'a refund is lost', 'refund', <<'SQL' ],
+		DELETE FROM pay_refund WHERE refund_no = (SELECT refund_no FROM pay_refund WHERE kind = 'refund' AND state = 'succeeded' LIMIT 1)
+SQL
+	[ 'a refund is under way, and nobody asks', 'lost task, not drained, refund', <<'SQL' ],
+		UPDATE pay_refund SET state = 'processing' WHERE refund_no = (SELECT refund_no FROM pay_refund WHERE kind = 'refund' AND state = 'succeeded' LIMIT 1)
+SQL
+	[ 'a refund is paid twice', 'refund', <<'SQL' ],
+		INSERT INTO world.ledger (keeper, entry) SELECT keeper, entry FROM world.ledger
+		WHERE entry ->> 'op' = 'refund' AND entry ->> 'state' = 'succeeded' LIMIT 1
+SQL
+	[ 'a coupon is lost', 'resource', <<'SQL' ],
+		UPDATE pay_resource SET taken = 1 WHERE resource = (SELECT min(resource) FROM pay_resource WHERE resource LIKE 'coupon:%' AND taken = 0) AND taken = 0
+SQL
+	[ 'a coupon comes back that was spent', 'resource', <<'SQL' ],
+		UPDATE pay_resource SET taken = 0 WHERE resource = (SELECT min(resource) FROM pay_resource WHERE resource LIKE 'coupon:%' AND taken = 1) AND taken = 1
+SQL
+	[ 'a coupon is spent twice', 'coupon, hold, resource', <<'SQL' ],
+		INSERT INTO world.proceeded (trade_no, merchant, order_no, holds)
+		SELECT 'again', s.merchant, p.order_no, ARRAY[s.resource]
+		FROM world.spent s JOIN pay_payment p ON p.merchant = s.merchant AND p.state = 'paid' AND p.order_no <> s.order_no
+		WHERE s.resource LIKE 'coupon:%' LIMIT 1
+SQL
+	[ 'what is over still holds something', 'hold, lost task, not drained', <<'SQL' ],
+		UPDATE pay_hold SET state = 'held' WHERE (pay_no, resource) = (SELECT pay_no, resource FROM pay_hold WHERE state = 'released' AND resource LIKE 'stock:%' LIMIT 1)
+SQL
+	[ 'a room stays reserved', 'participant', <<'SQL' ],
+		INSERT INTO world.ledger (keeper, entry) SELECT 'participant', jsonb_build_object('pay_no', pay_no, 'resource', 'hotel:none', 'quantity', 1, 'what', 'try', 'state', 'tried')
+		FROM pay_payment LIMIT 1
+SQL
+	[ 'a room is not confirmed', 'participant', <<'SQL' ],
+		DELETE FROM world.ledger WHERE n = (SELECT max(n) FROM world.ledger WHERE keeper = 'participant' AND entry ->> 'what' = 'confirm' AND entry ->> 'was' IS NULL)
+SQL
+	[ 'a parcel too many', 'delivered', 'INSERT INTO world.delivered SELECT * FROM world.delivered LIMIT 1' ],
+	[ 'a parcel is missing', 'delivered', 'DELETE FROM world.delivered WHERE ctid = (SELECT min(ctid) FROM world.delivered)' ],
+	[ 'two workers have one task', 'lease', <<'SQL' ],
+		INSERT INTO world.claimed (worker, lease, action, pay_no, trade_no, refund_no, resource, lease_until)
+		SELECT 'another', lease, action, pay_no, trade_no, refund_no, resource, lease_until + '1 us' FROM world.claimed LIMIT 1
+SQL
+	[ 'what a client was told is gone', 'told', <<'SQL' ],
+		INSERT INTO world.ledger (keeper, entry) VALUES ('client', '{"order_no": "W1", "trade_no": "01a1fed59ba4800080f8e78e246b7cd3"}')
+SQL
+);
+foreach (@broken)
+{
+	my ($name, $expected, $sql) = @$_;
+	$sql =~ s/;?\s*$//;
+	is($node->safe_psql('postgres', <<"SQL"), $expected, "found: $name");
+		BEGIN;
+		SET LOCAL session_replication_role = replica;	-- behind the guards' back
+		$sql;
+		SELECT string_agg(DISTINCT "check", ', ' ORDER BY "check") FROM world.violation;
+		ROLLBACK;
+SQL
+}
+$node->stop;
+
+# ---- the checker finds bugs
+
+# A library with a bug in it, built from a copy of the source tree.
+sub build
+{
+	my ($bug) = @_;
+	my $copy = "$dir/$bug";
+	my $out = '';
+
+	mkpath($copy);
+	# with the objects that are there, so that only what is changed is compiled
+	foreach (
+		[ 'cp', '-pr', map({ "$root/$_" } qw(src Makefile pay_idem.control)), $copy ],
+		[ 'patch', '-s', '-p1', '-d', $copy, '-i', "$root/test/world/bugs/$bug.patch" ],
+		[ 'make', '-s', '-j2', '-C', $copy, 'with_llvm=no', 'COPT=', 'pay_idem.so' ])
+	{
+		IPC::Run::run($_, '<', \undef, '>', \$out, '2>&1') && next;
+		fail("$bug can be built");
+		diag($out);
+		return;
+	}
+	return "$copy/pay_idem";
+}
+
+my @bugs = map { m{([^/]+)\.patch$} } glob "$root/test/world/bugs/*.patch";
+@bugs = () if !$ENV{WORLD_BUGS};
+if (@bugs)
+{
+	cmp_ok(scalar @bugs, '>=', 5, 'there are at least five bugs');
+	$node = pay_node('bugs', install => 0, conf => "max_connections = 400\nshared_buffers = 128MB\n");
+}
+
+# The first one has no bug: what is found in the others is not found there.
+for (my @todo = (@bugs ? 'none' : (), @bugs); @todo;)
+{
+	my @worlds;
+	foreach my $bug (splice @todo, 0, $bugs_at_a_time)
+	{
+		my $library = $bug eq 'none' ? undef : build($bug);
+		next if $bug ne 'none' && !$library;
+		(my $db = "bug_$bug") =~ tr/-/_/;
+		make_world($node, $db, $library);
+		push @worlds, turn($node, $db, 1, WORLD_ORDERS => 100, WORLD_SEED => $seed, WORLD_CLIENTS => 1, WORLD_LANES => 100, WORLD_PEACE => 4, WORLD_ROUNDS => 60);
+		$worlds[-1]{bug} = $bug;
+	}
+	foreach my $world (@worlds)
+	{
+		my $said = ended($world);
+		my $found = join ' ', found($said);
+		note("$world->{bug}: found as " . ($found || 'nothing') . " in $said->{figures}{orders} orders");
+		if ($world->{bug} eq 'none')
+		{
+			is($found, '', 'without a bug nothing is found') || diag($json->encode($said->{violations}));
+			next;
+		}
+		my ($expected) = slurp_file("$root/test/world/bugs/$world->{bug}.patch") =~ /^Found as: (.+)$/m;
+		my %found = map { $_ => 1 } found($said);
+		foreach my $check (split /, /, $expected)
+		{
+			ok($found{$check}, "$world->{bug} is found: $check") || diag("found: $found");
+		}
+	}
+}
+$node->stop if @bugs;
+
+done_testing();

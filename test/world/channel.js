@@ -1,0 +1,290 @@
+// The channel: moves the money of the world, and is as unreliable as real ones are.
+//
+// It answers pay, capture, query, close, void, refund and query_refund, and tells the
+// shop by messages what became of them. Its ledger is the truth: what it says there has
+// happened, whoever heard of it.
+
+'use strict';
+
+const { ask, between, complain, dice, Faulty, Ledger, pick, serve } = require('./common');
+
+const seed = process.env.WORLD_SEED;
+const shops = process.env.SHOP_PORTS.split(' ');
+const faulty = new Faulty(`${seed} channel`);
+const { future } = faulty;
+const roll = (...about) => dice(seed, 'channel', ...about);
+
+// ---- the ledger ----
+
+const trades = new Map();
+const refunds = new Map();
+const refundsOf = new Map();	// trade_no: its refunds
+const untold = new Map();		// message id: message
+const tradesOf = new Map();		// subject: how many
+let messages = 0;
+
+function apply(entry) {
+	switch (entry.op) {
+		case 'trade': {
+			const known = trades.get(entry.trade_no);
+			if (!known) {
+				entry.nth = tradesOf.get(entry.subject) ?? 0;
+				tradesOf.set(entry.subject, entry.nth + 1);
+				entry.opened_at = entry.at;
+			}
+			trades.set(entry.trade_no, { ...known, ...entry, ended: known?.ended || ENDED.includes(known?.state) });
+			break;
+		}
+		case 'refund': {
+			const known = refunds.get(entry.refund_no);
+			if (!known) refundsOf.set(entry.trade_no, [...refundsOf.get(entry.trade_no) ?? [], entry.refund_no]);
+			refunds.set(entry.refund_no, { ...known, ...entry });
+			break;
+		}
+		case 'message':
+			untold.set(entry.message.id, entry.message);
+			messages++;
+			break;
+		case 'told':
+			untold.delete(entry.id);
+			break;
+	}
+}
+
+const ENDED = ['failed', 'closed', 'reversed', 'paid'];
+const ledger = new Ledger(`${process.env.WORLD_DIR}/channel.ledger`, apply);
+
+// ---- messages to the shop ----
+
+async function deliver(message, times = 0) {
+	if (!untold.has(message.id)) return;
+	const answer = await ask(shops[(times + Number(message.id.slice(1))) % shops.length], 'notify', message, 1500);
+	if (answer?.ok) {
+		if (untold.has(message.id)) ledger.write({ op: 'told', id: message.id });
+	} else {
+		future.later(between(roll(message.id, times), 200, 1000), () => deliver(message, times + 1));
+	}
+}
+
+// Some messages come late or twice, some never, if somebody will ask about it anyway (canBeLost).
+function tell(message, canBeLost) {
+	message.id = `n${messages + 1}`;
+	message.occurred_at = new Date().toISOString();
+	const fate = roll(message.trade_no, message.refund_no, message.state, 'message');
+	if (canBeLost && fate < 0.12 && !future.hurried) return;
+	ledger.write({ op: 'message', message });
+	future.later(fate < 0.3 ? between(fate / 0.3, 800, 3000) : between(fate, 0, 300), () => deliver(message));
+	if (fate > 0.8) {
+		const again = () => ask(shops[0], 'notify', message, 1500);
+		future.later(between(fate, 0, 500), again);
+		future.later(between(fate, 0, 3000), again);
+	}
+}
+
+// ---- trades ----
+
+// What the customer will do: [after ms, what happens then]. Late is what happens after the end.
+function plan(trade) {
+	const p = (...about) => roll(trade.subject, trade.nth, ...about);
+	if (trade.method === 'card') {
+		return pick(p('plan'), [
+			[0.7, [[between(p('t'), 50, 800), 'authorized'], [6000, 'reversed']]],
+			[0.8, [[between(p('t'), 50, 800), 'failed']]],
+			[0.9, [[between(p('t'), 2000, 4000), 'authorized'], [8000, 'reversed']]],
+			[1, [[between(p('t'), 1000, 5000), 'closed']]]]);
+	}
+	return pick(p('plan'), [
+		[0.4, [[between(p('t'), 50, 1000), 'paid']]],
+		[0.52, [[between(p('t'), 2000, 5000), 'paid']]],
+		[0.64, [[between(p('t'), 100, 800), 'failed']]],
+		[0.78, [[between(p('t'), 100, 800), 'failed'], [between(p('u'), 1500, 5000), 'paid']]],
+		[0.87, [[6000, 'closed']]],
+		[0.93, [[between(p('t'), 500, 2000), 'closed']]],
+		[1, [[between(p('t'), 500, 2000), 'closed'], [between(p('u'), 3000, 5000), 'paid']]]]);
+}
+
+const POSSIBLE = {		// by itself, or because the customer does something
+	open: ['authorized', 'paid', 'failed', 'closed'],
+	authorized: ['reversed'],
+	capturing: ['paid'],
+	failed: ['paid'],
+	closed: ['paid'],
+};
+
+function setTrade(trade, state, more = {}) {
+	// he who asks again and again will hear of it; of what comes after the end only a message tells
+	const canBeLost = !trade.ended && !ENDED.includes(trade.state);
+	const txn = state === 'paid' ? `T${trade.trade_no.slice(-12)}` : trade.txn;
+	ledger.write({ op: 'trade', trade_no: trade.trade_no, state, ...(txn && { txn }), ...more });
+	if (['authorized', 'paid', 'failed', 'closed', 'reversed'].includes(state)) {
+		tell({ about: 'payment', trade_no: trade.trade_no, state, amount: trade.amount, currency: trade.currency, channel_txn: txn }, canBeLost);
+	}
+	if (state === 'paid') mayChargeBack(trade.trade_no);
+}
+
+// What is planned for a trade still comes, also when the channel was killed in between.
+function follow(trade_no) {
+	const trade = trades.get(trade_no);
+	if (trade.late && trade.state === 'closed') future.later(trade.late, () => happen(trade_no, 'paid'));
+	if (trade.state === 'capturing') future.later(between(roll(trade.subject, trade.nth, 'capture'), 100, 1000), () => happen(trade_no, 'paid'));
+	if (trade.asked_to_end || !trade.method) return;
+	plan(trade).forEach(([after, state], step) => {
+		if (step >= (trade.steps ?? 0)) {
+			future.later(trade.opened_at + after - Date.now(), () => happen(trade_no, state, step));
+		}
+	});
+}
+
+function happen(trade_no, state, step) {
+	const trade = trades.get(trade_no);
+	if (!POSSIBLE[trade.state]?.includes(state)) return;
+	if (step !== undefined && (trade.asked_to_end || step !== (trade.steps ?? 0))) return;
+	setTrade(trade, state, step === undefined ? {} : { steps: step + 1 });
+}
+
+const answerOf = (trade) => trade.amount === undefined
+	? { state: trade.state }
+	: { state: trade.state === 'open' ? 'paying' : trade.state, amount: trade.amount, currency: trade.currency, channel_txn: trade.txn };
+
+function pay({ trade_no, subject, merchant, method, amount, currency }) {
+	let trade = trades.get(trade_no);
+	if (!trade) {
+		ledger.write({ op: 'trade', trade_no, subject, merchant, method, amount, currency, state: 'open' });
+		trade = trades.get(trade_no);
+		if (roll(subject, trade.nth, 'refused') < 0.05) setTrade(trade, 'failed', { asked_to_end: true });
+		follow(trade_no);
+	} else if (trade.amount !== undefined && (trade.amount !== amount || trade.subject !== subject)) {
+		complain(`${trade_no} is sent again with other content`);
+	}
+	return { ...answerOf(trades.get(trade_no)), credential: `pay ${trade_no}` };
+}
+
+function capture({ trade_no, amount }) {
+	const trade = trades.get(trade_no);
+	if (trade?.state === 'authorized' && amount === trade.amount) {
+		setTrade(trade, 'capturing');
+		follow(trade_no);
+	}
+	return trade ? answerOf(trades.get(trade_no)) : { state: 'not_found' };
+}
+
+const query = ({ trade_no }) => trades.has(trade_no) ? answerOf(trades.get(trade_no)) : { state: 'not_found' };
+
+// Closing what has not arrived keeps it from ever arriving.
+function end(trade_no, how) {
+	const trade = trades.get(trade_no);
+	if (!trade) {
+		ledger.write({ op: 'trade', trade_no, state: how, asked_to_end: true });
+	} else if (trade.state === 'open') {
+		// now and then a customer was faster than the channel itself knows yet
+		const isLate = how === 'closed' && roll(trade.subject, trade.nth, 'late') < 0.15;
+		setTrade(trade, how, { asked_to_end: true, ...(isLate && !future.hurried && { late: between(roll(trade.subject, 'late'), 300, 2000) }) });
+		follow(trade_no);
+	} else if (trade.state === 'authorized') {
+		setTrade(trade, 'reversed', { asked_to_end: true });
+	}
+	return answerOf(trades.get(trade_no));
+}
+
+// ---- refunds ----
+
+const left = (trade) => (trade.state === 'paid' ? trade.amount : 0)
+	- (refundsOf.get(trade.trade_no) ?? []).map((no) => refunds.get(no))
+		.reduce((sum, r) => sum + (r.state === 'failed' ? 0 : r.amount), 0);
+
+function setRefund(refund_no, state, more = {}) {
+	const known = refunds.get(refund_no);
+	const trade = trades.get(known?.trade_no ?? more.trade_no);
+	// the failure of an earlier try may still be on its way, and who hears of it last will not ask again
+	const canBeLost = known?.state === 'processing' && known.tries === 1;
+	ledger.write({ op: 'refund', refund_no, state, ...more, ...(state === 'succeeded' && { txn: `R${refund_no.slice(-14)}` }) });
+	const { kind, merchant, amount, txn } = refunds.get(refund_no);
+	tell({ about: 'refund', kind, merchant, refund_no, trade_no: trade.trade_no, state, amount, currency: trade.currency, channel_txn: txn }, canBeLost);
+}
+
+function refund({ refund_no, trade_no, amount, merchant }) {
+	const known = refunds.get(refund_no);
+	const trade = trades.get(trade_no);
+	if (known && known.amount !== amount) complain(`refund ${refund_no} is sent again with other content`);
+	if (known && known.state !== 'failed') return refundAnswer(refund_no);
+	const tries = (known?.tries ?? 0) + 1;
+	const p = (...about) => roll(trade?.subject, trade?.nth, 'refund', refundsOf.get(trade_no)?.indexOf(refund_no) ?? 0, tries, ...about);
+	const how = !trade || left(trade) < amount ? 'refuse'
+		: future.hurried ? 'pay'
+			: pick(p(), [[0.4, 'pay'], [0.7, 'pay soon'], [0.78, 'refuse'], [0.87, 'refuse, pay later'], [0.94, 'pay by hand'], [1, 'fail soon']]);
+	const first = { trade_no, amount, merchant, kind: 'refund', tries };
+	const soon = (state) => future.later(between(p('t'), 200, 2000), () => {
+		const now = refunds.get(refund_no);
+		if (now.tries === tries && now.state !== 'succeeded' && (now.state !== 'failed' || left(trade) >= amount)) setRefund(refund_no, state);
+	});
+	switch (how) {
+		case 'pay':
+			setRefund(refund_no, 'succeeded', first);
+			break;
+		case 'pay soon':
+			setRefund(refund_no, 'processing', first);
+			soon('succeeded');
+			break;
+		case 'refuse':
+			setRefund(refund_no, 'failed', first);
+			break;
+		case 'refuse, pay later':
+			setRefund(refund_no, 'failed', first);
+			soon('succeeded');
+			break;
+		case 'pay by hand':
+			setRefund(refund_no, 'abnormal', first);
+			soon('succeeded');
+			break;
+		case 'fail soon':
+			setRefund(refund_no, 'processing', first);
+			soon('failed');
+			break;
+	}
+	return refundAnswer(refund_no);
+}
+
+function refundAnswer(refund_no) {
+	const r = refunds.get(refund_no);
+	if (!r) return { state: 'not_found' };
+	return { state: r.state, amount: r.amount, currency: trades.get(r.trade_no).currency, channel_txn: r.txn };
+}
+
+// The customer's bank takes the whole amount back.
+function mayChargeBack(trade_no) {
+	const trade = trades.get(trade_no);
+	if (roll(trade.subject, trade.nth, 'chargeback') > 0.04) return;
+	future.later(between(roll(trade.subject, 'when'), 500, 4000), () => {
+		const refund_no = `cb-${trade_no.slice(-16)}`;
+		if (left(trade) === trade.amount && !refunds.has(refund_no)) {
+			setRefund(refund_no, 'succeeded', { trade_no, amount: trade.amount, merchant: trade.merchant, kind: 'chargeback' });
+		}
+	});
+}
+
+// ---- the server ----
+
+for (const trade_no of trades.keys()) follow(trade_no);
+for (const { refund_no, state, amount, trade_no } of refunds.values()) {
+	if (!['processing', 'abnormal'].includes(state)) continue;
+	future.later(1000, () => {
+		if (refunds.get(refund_no).state === state && amount > 0 && trade_no) setRefund(refund_no, 'succeeded');
+	});
+}
+for (const message of untold.values()) future.later(500, () => deliver(message));
+
+const about = (body) => trades.get(body.trade_no)?.subject ?? body.subject ?? 'nobody';
+const route = (what, act) => (body) => faulty.handle(what, about(body), () => act(body));
+
+serve(process.env.CHANNEL_PORT, {
+	pay: route('pay', pay),
+	capture: route('capture', capture),
+	query: route('query', query),
+	close: route('close', (body) => end(body.trade_no, 'closed')),
+	void: route('void', (body) => end(body.trade_no, 'reversed')),
+	refund: route('refund', refund),
+	query_refund: route('query_refund', ({ refund_no }) => refundAnswer(refund_no)),
+	// The end of the world: no faults any more, and what is to happen happens now.
+	quiet: () => { future.hurry(); return {}; },
+	coming: () => ({ coming: future.length + untold.size + [...trades.values()].filter((t) => ['open', 'authorized', 'capturing'].includes(t.state)).length }),
+});
