@@ -112,8 +112,9 @@ BEGIN
 END
 $$;
 
--- The refunds that the channels have to be asked for: all that are requested, and
--- those where the answer got lost. The same number goes out again.
+-- What the stories look a refund up in, during the day: all that are requested, and
+-- those where the answer got lost. The same number goes out again. (A worker asks
+-- pay_claim() what is due: see demo/worker.)
 CREATE VIEW shop.refunds_to_send WITH (security_invoker = true) AS
 SELECT r.refund_no, replace((pay_trade_nos(p.pay_no, p.routes))[r.attempt]::text, '-', '') AS trade_no,
 	pay_channel_of((pay_trade_nos(p.pay_no, p.routes))[r.attempt]::text) AS channel, r.amount, p.currency, p.order_no, r.kind,
@@ -122,7 +123,7 @@ FROM pay_refund r JOIN pay_payment p USING (pay_no)
 WHERE r.state IN ('requested', 'unknown');
 
 -- The application pays and refunds, and has no other right on payments; the worker
--- talks to the channels, and sees which refunds wait; one person looks at reviews
+-- talks to the channels, and the stories let it look refunds up; one person looks at reviews
 -- and disputes, another one looks at everything and may change nothing.
 CREATE ROLE pay_demo_app LOGIN;
 CREATE ROLE pay_demo_worker LOGIN;
@@ -143,8 +144,12 @@ GRANT UPDATE (paid_at, confirmed_at) ON shop.orders TO pay_demo_app, pay_demo_op
 -- thirty: the demo does not want to wait.
 UPDATE pay_channel SET resubmit_after = '1 second' WHERE channel = 'alipay' AND method = 'qr';
 
+-- What orders can hold: a coupon is one order's only, without a row; there are three
+-- pieces of each thing in stock; another company keeps the customers' points.
+INSERT INTO pay_resource (resource, capacity, external) VALUES ('stock', 3, false), ('points', 5000, true);
+
 -- For the evening: the channels' statements of what they collected and of what they
--- gave back, what the clients were answered (they wrote that down themselves, in
+-- gave back, the points company's ledger, what the clients were answered (they wrote that down themselves, in
 -- files), and what each story should come to.
 CREATE TABLE shop.statement (
 	channel text NOT NULL,
@@ -161,6 +166,13 @@ CREATE TABLE shop.gone_back (
 	refund_txn text NOT NULL,
 	amount bigint NOT NULL,
 	currency text NOT NULL
+);
+CREATE TABLE shop.points_ledger (
+	line integer GENERATED ALWAYS AS IDENTITY,
+	pay_no uuid NOT NULL,
+	resource text NOT NULL,
+	quantity bigint NOT NULL,
+	state text NOT NULL
 );
 CREATE TABLE shop.trades (trade_no text NOT NULL);
 CREATE TABLE shop.answers (
@@ -180,7 +192,8 @@ CREATE TABLE shop.stories (
 	back integer NOT NULL,					-- refunds that succeeded
 	waiting integer NOT NULL,				-- refunds under way in the evening
 	review integer NOT NULL,				-- reviews about money that are open in the evening
-	to_close integer NOT NULL,				-- attempts that still have to be closed in the evening
+	spent integer NOT NULL,					-- coupons and the like that are spent in the evening
+	given_back integer NOT NULL,			-- and that are free again
 	what_happens text NOT NULL
 );
-GRANT SELECT ON shop.statement, shop.gone_back, shop.trades, shop.answers, shop.stories TO pay_demo_ops, pay_demo_auditor;
+GRANT SELECT ON shop.statement, shop.gone_back, shop.points_ledger, shop.trades, shop.answers, shop.stories TO pay_demo_ops, pay_demo_auditor;

@@ -77,7 +77,9 @@ FROM (
 	UNION ALL
 	SELECT 2, 5, '  the customer was asked whether he wants both: confirm', count(*) FROM clicks WHERE decision = 'confirm'
 	UNION ALL
-	SELECT 2, 6, '  refused, the shop asked for another amount: PY422', count(*) FROM clicks WHERE decision = 'PY422'
+	SELECT 2, 6, '  a coupon or a piece was taken: unavailable', count(*) FROM clicks WHERE decision = 'unavailable'
+	UNION ALL
+	SELECT 2, 7, '  refused, the shop asked for another amount: PY422', count(*) FROM clicks WHERE decision = 'PY422'
 
 	UNION ALL
 	SELECT 3, 0, 'Clicks on "refund"', count(*) FROM refund_clicks
@@ -131,12 +133,10 @@ FROM (
 	FROM pay_review GROUP BY kind, verdict, resolved_by
 
 	UNION ALL
-	SELECT 8, 0, 'Attempts that have still to be closed, though their order is paid', sum(to_close) FROM pay_balance
+	SELECT 8, 0, 'Coupons, pieces and points that orders took', count(*) FROM pay_hold
 	UNION ALL
-	SELECT 8, 1, '  ' || a.state::text || ' at ' || pay_channel_of(a.trade_no::text), count(*)
-	FROM pay_balance b JOIN pay_payment p USING (pay_no) JOIN pay_attempt a ON a.trade_no = ANY (pay_trade_nos(p.pay_no, p.routes))
-	WHERE b.to_close > 0 AND a.state IN ('paying', 'authorized', 'capturing', 'unknown', 'closing')
-	GROUP BY 3
+	SELECT 8, 1, format('  %s: %s', split_part(resource, ':', 1), CASE state WHEN 'confirmed' THEN 'spent' WHEN 'released' THEN 'given back' ELSE state END), count(*)
+	FROM pay_hold GROUP BY 3
 ) AS t (part, line, what, n);
 
 SELECT format('%s%-72s %6s', CASE WHEN line = 0 THEN E'\n' ELSE '' END, what, n)
@@ -185,10 +185,9 @@ FROM (
 			WHERE (o.amount, o.currency) IS DISTINCT FROM (p.amount, p.currency) AND NOT (s.ends IS NULL AND p IS NULL)
 				OR (s.ends IS NULL) <> (p IS NULL))
 	UNION ALL
-	SELECT 2, 'every order ended as its story should, with the surplus, the refunds and the open attempts that its story should bring',
+	SELECT 2, 'every order ended as its story should, with the surplus and the refunds that its story should bring',
 		NOT EXISTS (SELECT FROM orders o JOIN stories s USING (story) LEFT JOIN pay_balance b USING (order_no)
-			WHERE b.state IS DISTINCT FROM s.ends OR coalesce(b.to_close, 0) <> s.to_close
-				OR (s.surplus::bigint, s.back::bigint, s.waiting::bigint) IS DISTINCT FROM (
+			WHERE b.state IS DISTINCT FROM s.ends OR (s.surplus::bigint, s.back::bigint, s.waiting::bigint) IS DISTINCT FROM (
 					SELECT (count(*) FILTER (WHERE r.of_surplus), count(*) FILTER (WHERE r.state = 'succeeded'), count(*) FILTER (WHERE r.is_waiting))
 					FROM refund r WHERE r.order_no = o.order_no))
 	UNION ALL
@@ -331,9 +330,44 @@ FROM (
 			SELECT FROM orders o JOIN stories s USING (story)
 			JOIN pay_payment p USING (order_no) JOIN pay_payment q ON q.order_no = o.other
 			LEFT JOIN pay_dispute d ON (d.pay_no, d.other_pay_no) = (p.pay_no, q.pay_no)
-			WHERE q.state = 'paid' AND num_nonnulls(o.confirmed_at, d.dispute_id) <> 1)
+			WHERE q.state = 'paid' AND p.payer = q.payer AND num_nonnulls(o.confirmed_at, d.dispute_id) <> 1)
 		AND (SELECT array_agg(order_no ORDER BY order_no) FROM pay_suspects(now() - interval '1 day'))
 			IS NOT DISTINCT FROM (SELECT array_agg(order_no ORDER BY order_no) FROM orders WHERE confirmed_at IS NOT NULL)
+	UNION ALL
+	SELECT 22, 'what a paid order held is spent, what a closed one held is free, and each order or pair has spent and given back what its story says',
+		NOT EXISTS (SELECT FROM pay_hold h JOIN pay_payment p USING (pay_no)
+			WHERE h.state IS DISTINCT FROM CASE p.state::text WHEN 'paid' THEN 'confirmed' WHEN 'closed' THEN 'released' END)
+		AND NOT EXISTS (SELECT FROM (SELECT coalesce(o.other, o.order_no) AS pair, sum(s.spent) AS spent, sum(s.given_back) AS given_back
+				FROM orders o JOIN stories s USING (story) GROUP BY 1) s
+			LEFT JOIN (SELECT coalesce(o.other, o.order_no) AS pair, count(*) FILTER (WHERE h.state = 'confirmed') AS spent,
+					count(*) FILTER (WHERE h.state = 'released') AS given_back
+				FROM pay_hold h JOIN pay_payment p USING (pay_no) JOIN orders o USING (order_no) GROUP BY 1) h USING (pair)
+			WHERE (s.spent, s.given_back) IS DISTINCT FROM (coalesce(h.spent, 0), coalesce(h.given_back, 0)))
+	UNION ALL
+	SELECT 23, 'no coupon was spent twice, no more pieces than there were; and what is taken of each is what was spent of it',
+		NOT EXISTS (SELECT FROM pay_hold WHERE state = 'confirmed' GROUP BY resource
+			HAVING sum(quantity) > CASE split_part(resource, ':', 1) WHEN 'coupon' THEN 1 WHEN 'stock' THEN 3 WHEN 'points' THEN 5000 END)
+		AND NOT EXISTS (SELECT FROM pay_resource r
+			FULL JOIN (SELECT resource, coalesce(sum(quantity) FILTER (WHERE state = 'confirmed'), 0) AS spent FROM pay_hold GROUP BY resource) h USING (resource)
+			WHERE r IS NULL OR r.taken <> coalesce(h.spent, 0))
+	UNION ALL
+	SELECT 24, 'the points company''s own ledger ends as the orders do, reservation by reservation: confirmed or cancelled',
+		NOT EXISTS (SELECT FROM (SELECT pay_no, resource, quantity, (array_agg(state ORDER BY line DESC))[1] AS state,
+					count(*) FILTER (WHERE state <> 'tried') AS ends FROM points_ledger GROUP BY 1, 2, 3) l
+			FULL JOIN (SELECT pay_no, resource, quantity, state FROM pay_hold WHERE external) h USING (pay_no, resource, quantity)
+			WHERE l.ends IS DISTINCT FROM 1
+				OR h.state IS DISTINCT FROM CASE l.state WHEN 'confirmed' THEN 'confirmed' WHEN 'cancelled' THEN 'released' END)
+		AND (SELECT count(DISTINCT state) = 3 FROM points_ledger)
+	UNION ALL
+	SELECT 25, 'the workers have done what was due: nothing is to be sent, closed, confirmed or released; and what is still open is in the queue, so that it will be asked about',
+		(SELECT sum(to_close) FROM pay_balance) = 0
+		AND NOT EXISTS (SELECT FROM refund WHERE state = 'requested')
+		AND NOT EXISTS (SELECT FROM pay_hold WHERE state IN ('confirming', 'releasing'))
+		AND NOT EXISTS (SELECT FROM pay_attempt a WHERE a.state IN ('paying', 'authorized', 'capturing', 'unknown', 'closing')
+			AND NOT EXISTS (SELECT FROM pay_task t WHERE (t.pay_no, t.attempt) = (a.pay_no, a.attempt) AND t.refund_no IS NULL
+				AND t.due_at = coalesce(a.check_at, t.due_at)))
+		AND NOT EXISTS (SELECT FROM refund r WHERE r.state IN ('processing', 'unknown')
+			AND NOT EXISTS (SELECT FROM pay_task t WHERE (t.pay_no, t.refund_no) = (r.pay_no, r.refund_no) AND t.due_at = coalesce(r.check_at, t.due_at)))
 ) AS t (n, what, ok);
 
 \echo

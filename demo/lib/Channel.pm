@@ -66,6 +66,16 @@ sub collect
 		$how{amount} // $trade->{amount}, $how{currency} // $trade->{currency}, $order->{order_no} // '') ? $txn : undef;
 }
 
+# The shop asks to close a number. Returns what became of it: paid, if the customer
+# was faster.
+sub close_trade
+{
+	my ($self, $trade) = @_;
+
+	open my $statement, '<', "$self->{dir}/statement.csv" or die "statement.csv: $!\n";
+	return (grep { index($_, "$trade->{channel},$trade->{trade_no},") == 0 } <$statement>) ? 'paid' : 'closed';
+}
+
 # The shop asks for a refund. Returns the channel's own number of it. The same refund
 # number again is the same refund. That all refunds together are not too much is the
 # shop's business: this channel does not look.
