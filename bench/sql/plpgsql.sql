@@ -5,9 +5,10 @@
  * is to be written; else it locks the payment and decides again. Nothing is
  * read twice without need, nothing is looped over, plans are cached.
  *
- * Left out, in its favour: guards, CHECKs, the shard in the numbers (a number
- * is 48 bits of milliseconds, the attempt in its ninth byte, random bits), and
- * whatever only other functions need (extra refunds, which a review opens).
+ * Left out, in its favour: guards, CHECKs, holds, the shard in the numbers (a
+ * number is 48 bits of milliseconds, the attempt in its ninth byte, random
+ * bits), and whatever only other functions need (extra refunds, which a review
+ * opens).
  */
 SET search_path = plpgsql;
 
@@ -59,6 +60,18 @@ BEGIN
 END
 $$;
 
+-- The order needs no more money: its attempts in these states, but for one, are to be closed at once.
+CREATE FUNCTION end_soon(p_pay_no uuid, p_attempts integer, p_states "char"[], p_but_for uuid) RETURNS void
+	LANGUAGE sql VOLATILE AS $$
+	WITH due AS (
+		UPDATE plpgsql.attempt SET check_at = clock_timestamp()
+		WHERE trade_no = ANY (plpgsql.trade_nos(p_pay_no, p_attempts)) AND state = ANY (p_states)
+			AND trade_no IS DISTINCT FROM p_but_for
+		RETURNING check_at, pay_no, attempt
+	)
+	INSERT INTO plpgsql.task (due_at, pay_no, attempt) SELECT check_at, pay_no, attempt FROM due
+$$;
+
 -- The customer gives up this order for another: its attempts are to be closed.
 CREATE FUNCTION give_up(p_pay_no uuid, p_successor uuid, p_reason text) RETURNS void
 	LANGUAGE plpgsql VOLATILE AS $$
@@ -75,7 +88,7 @@ BEGIN
 	FOR v_try IN SELECT trade_no, attempt, state FROM plpgsql.attempt
 		WHERE trade_no = ANY (plpgsql.trade_nos(p_pay_no, cardinality(v_pay.routes))) AND state IN ('p', 'a', 'u') ORDER BY attempt
 	LOOP
-		UPDATE plpgsql.attempt SET state = 'g' WHERE trade_no = v_try.trade_no;
+		UPDATE plpgsql.attempt SET state = 'g', check_at = clock_timestamp() WHERE trade_no = v_try.trade_no;
 		v_before := v_after;
 		v_after := plpgsql.shows(v_before, (SELECT state FROM plpgsql.attempt
 			WHERE trade_no = ANY (plpgsql.trade_nos(p_pay_no, cardinality(v_pay.routes))) AND state IN ('x', 'a', 'p', 'u', 'g')
@@ -84,6 +97,7 @@ BEGIN
 		INSERT INTO plpgsql.event (pay_no, seq, attempt, decision, payment_before, payment_after, attempt_before,
 				attempt_after, source, reason)
 			VALUES (p_pay_no, v_seq, v_try.attempt, 'a', v_before, v_after, v_try.state, 'g', 'prepay', p_reason);
+		INSERT INTO plpgsql.task (due_at, pay_no, attempt) SELECT check_at, pay_no, attempt FROM plpgsql.attempt WHERE trade_no = v_try.trade_no;
 	END LOOP;
 	v_before := v_after;
 	v_after := CASE WHEN v_before IN ('c', 'f') THEN 'C'::"char" ELSE v_before END;
@@ -92,6 +106,7 @@ BEGIN
 		VALUES (p_pay_no, v_seq, 0, 'a', v_before, v_after, 'prepay', p_reason);
 	UPDATE plpgsql.payment SET state = v_after, replaced_by = p_successor, end_requested = true, last_seq = v_seq
 		WHERE pay_no = p_pay_no;
+	PERFORM plpgsql.end_soon(p_pay_no, cardinality(v_pay.routes), '{x}', NULL);
 END
 $$;
 
@@ -120,6 +135,7 @@ DECLARE
 	v_resubmit_after interval;
 	v_max_attempts smallint;
 	v_can_resubmit boolean;
+	v_first_look interval;
 	v_bytes bytea;
 	v_trade_no uuid;
 	v_pay record;
@@ -139,8 +155,8 @@ BEGIN
 			OR p_currency IS NULL OR p_currency !~ '^[A-Z]{3}$' OR p_valid_for <= '0' THEN
 		RAISE EXCEPTION 'bad argument' USING ERRCODE = 'PY400';
 	END IF;
-	SELECT route, resubmit_after, max_attempts, can_resubmit
-		INTO v_route, v_resubmit_after, v_max_attempts, v_can_resubmit
+	SELECT route, resubmit_after, max_attempts, can_resubmit, schedule[1]
+		INTO v_route, v_resubmit_after, v_max_attempts, v_can_resubmit, v_first_look
 		FROM plpgsql.channel WHERE channel = p_channel AND method = p_method;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'no channel "%" with method "%"', p_channel, p_method USING ERRCODE = 'PY400';
@@ -185,6 +201,8 @@ BEGIN
 			CONTINUE WHEN NOT FOUND;
 			INSERT INTO plpgsql.attempt (trade_no, pay_no, amount, attempt, route, state, request_id)
 				VALUES (trade_no::uuid, pay_no, p_amount, 1, v_route, 'p', p_request_id);
+			INSERT INTO plpgsql.task (due_at, pay_no, attempt)
+				VALUES (clock_timestamp() + v_first_look * (1 + random() / 5), pay_no, 1);
 			INSERT INTO plpgsql.event (pay_no, amount, seq, attempt, decision, payment_before, payment_after,
 					attempt_after, source, currency)
 				VALUES (pay_no, p_amount, 1, 1, 'p', 'c', 'p', 'p', 'prepay', p_currency);
@@ -333,6 +351,8 @@ BEGIN
 		v_trade_no := encode(set_byte(uuid_send(v_pay.pay_no), 8, 128 + v_attempts), 'hex')::uuid;
 		INSERT INTO plpgsql.attempt (trade_no, pay_no, amount, attempt, route, state, request_id)
 			VALUES (v_trade_no, v_pay.pay_no, p_amount, v_attempts, v_route, 'p', p_request_id);
+		INSERT INTO plpgsql.task (due_at, pay_no, attempt)
+			VALUES (clock_timestamp() + v_first_look * (1 + random() / 5), v_pay.pay_no, v_attempts);
 		UPDATE plpgsql.payment SET state = 'p', routes = routes || v_route, last_seq = last_seq + 1
 			WHERE pay_no = v_pay.pay_no;
 		INSERT INTO plpgsql.event (pay_no, amount, seq, attempt, decision, payment_before, payment_after,
@@ -377,6 +397,8 @@ DECLARE
 	v_open "char";
 	v_last "char";
 	v_waits boolean;
+	v_over boolean;
+	v_due_at timestamptz;
 	v_conflict boolean := false;
 BEGIN
 	IF v_reported IS NULL OR p_channel IS NULL OR p_callback_id = '' OR octet_length(p_callback_id) > 255
@@ -421,7 +443,8 @@ BEGIN
 		SELECT state, currency, merchant, winner, routes, end_requested, valid_until, last_seq, replaced_by INTO v_pay
 			FROM plpgsql.payment p WHERE p.pay_no = callback.pay_no FOR NO KEY UPDATE;
 		IF FOUND THEN
-			SELECT a.state, a.amount, a.amount_to_capture, a.amount_collected, a.channel_txn, c.channel INTO v_try
+			SELECT a.state, a.amount, a.amount_to_capture, a.amount_collected, a.channel_txn, a.asked_by, c.channel,
+					c.schedule[1] AS first_look INTO v_try
 				FROM plpgsql.attempt a JOIN plpgsql.channel c USING (route) WHERE a.trade_no = v_trade_no;
 		END IF;
 		IF NOT FOUND THEN
@@ -510,13 +533,30 @@ BEGIN
 				attempt_after, source, currency, reason, refund_no, refund_after)
 			VALUES (callback.pay_no, p_amount, v_pay.last_seq + 2, callback.attempt, 'p', v_payment_state, v_payment_state,
 				'P', 'P', 'refund', v_pay.currency, 'the order needs no more money', callback.refund_no, 'r');
+		INSERT INTO plpgsql.task (due_at, pay_no, attempt, refund_no)
+			VALUES (clock_timestamp(), callback.pay_no, callback.attempt, callback.refund_no);
 	END IF;
 	IF v_state <> v_try.state THEN
 		UPDATE plpgsql.attempt SET state = v_state, amount_collected = CASE WHEN v_state = 'P' THEN p_amount END,
 				amount_to_capture = CASE WHEN v_state = 'x' THEN coalesce(p_amount, amount_to_capture, amount) ELSE amount_to_capture END,
 				amount_reserved = CASE WHEN refund_no IS NOT NULL THEN p_amount END,
-				channel_txn = coalesce(p_channel_txn, channel_txn)
+				channel_txn = coalesce(p_channel_txn, channel_txn), asked_by = NULL
 			WHERE trade_no = v_trade_no;
+		-- What is open again, or captured, is to be asked about; what is to end now is to be closed at once.
+		v_over := v_payment_state IN ('P', 'C', 'r') OR v_pay.replaced_by IS NOT NULL;
+		IF v_state NOT IN ('P', 'f', 'C', 'r') AND (v_state = 'x' OR v_try.state IN ('f', 'C', 'r')
+				OR ((v_over OR v_state = 'g') AND v_waits AND v_try.state <> 'g')) THEN
+			INSERT INTO plpgsql.task (due_at, pay_no, attempt)
+				VALUES (clock_timestamp() + CASE WHEN v_over OR v_state = 'g' THEN interval '0' ELSE v_try.first_look * (1 + random() / 5) END,
+					callback.pay_no, callback.attempt)
+				RETURNING due_at INTO v_due_at;
+			UPDATE plpgsql.attempt SET check_at = v_due_at WHERE trade_no = v_trade_no;
+		END IF;
+		IF v_over AND v_waits AND cardinality(v_pay.routes) > 1 THEN
+			PERFORM plpgsql.end_soon(callback.pay_no, cardinality(v_pay.routes), '{p,a,x,u}', v_trade_no);
+		END IF;
+	ELSIF v_try.asked_by IS NOT NULL THEN
+		UPDATE plpgsql.attempt SET asked_by = NULL WHERE trade_no = v_trade_no;
 	END IF;
 	IF v_payment_state = 'P' AND v_pay.state <> 'P' THEN
 		UPDATE plpgsql.payment SET state = 'P', winner = callback.attempt, amount_collected = p_amount,

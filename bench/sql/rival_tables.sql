@@ -1,8 +1,8 @@
 /*
  * The tables of a rival, in the schema :schema: the columns, the column order,
  * the indexes and the fillfactor of pay_payment, pay_attempt, pay_event,
- * pay_review, pay_refund and pay_channel, with plain types, without CHECKs and
- * triggers.
+ * pay_review, pay_refund, pay_task and pay_channel, with plain types, without
+ * CHECKs and triggers.
  *
  * A state or decision is one "char": nothing in core is shorter or quicker, so
  * no rival loses by its types. Its letters:
@@ -50,6 +50,7 @@ CREATE TABLE payment (
 	routes smallint[] NOT NULL DEFAULT '{}',
 	metadata jsonb,
 	replaced_by uuid,
+	holds smallint,
 	UNIQUE (merchant, order_no)
 ) WITH (fillfactor = 90);
 CREATE INDEX payment_payer_idx ON payment (merchant, payer, pay_no) WHERE payer IS NOT NULL;
@@ -71,7 +72,9 @@ CREATE TABLE attempt (
 	credential text COLLATE "C",
 	amount_extra bigint,
 	amount_reserved bigint,
-	amount_refunded bigint
+	amount_refunded bigint,
+	check_at timestamptz,
+	asked_by text COLLATE "C"
 ) WITH (fillfactor = 90);
 
 CREATE TABLE event (
@@ -146,9 +149,22 @@ CREATE TABLE refund (
 	refund_no text COLLATE "C" NOT NULL,
 	reason text COLLATE "C",
 	channel_txn text COLLATE "C",
+	check_at timestamptz,
+	asked_by text COLLATE "C",
 	PRIMARY KEY (merchant, refund_no)
 ) WITH (fillfactor = 90);
 CREATE INDEX refund_payment_idx ON refund (pay_no);
+
+CREATE TABLE task (
+	due_at timestamptz NOT NULL,
+	claimed_at timestamptz,
+	pay_no uuid NOT NULL,
+	attempt smallint NOT NULL DEFAULT 0,
+	tries smallint NOT NULL DEFAULT 0,
+	refund_no text COLLATE "C",
+	resource text COLLATE "C"
+);
+CREATE INDEX task_due_idx ON task (due_at);
 
 INSERT INTO channel
 SELECT route, channel, method, resubmit_after, timeout, schedule, max_attempts, can_resubmit, can_close, can_reverse

@@ -3,7 +3,7 @@
  * of bench/sql/plpgsql.sql, and both must answer what stands first in it
  * (decision, the payment's state, attempt and its state, another order that it
  * names, whether a refund was opened; or the SQLSTATE). In the end both must
- * have logged the same, and give back the same.
+ * have logged the same, give back the same, and have the same to do later.
  */
 SET client_min_messages = warning;
 
@@ -250,6 +250,20 @@ BEGIN
 		UNION ALL (SELECT 'theirs', * FROM (TABLE theirs EXCEPT TABLE ours) o)) t;
 	IF differs IS NOT NULL THEN
 		RAISE EXCEPTION 'pay_idem and PL/pgSQL have different rows' USING DETAIL = differs;
+	END IF;
+	-- the first question's time is not the attempt's; that of what came later is
+	WITH ours AS (
+		SELECT p.order_no, t.attempt, t.refund_no IS NOT NULL AS refund, count(*), count(*) FILTER (WHERE t.due_at = a.check_at) AS counting
+		FROM pay_task t JOIN pay_payment p USING (pay_no) JOIN pay_attempt a USING (pay_no, attempt) GROUP BY 1, 2, 3
+	), theirs AS (
+		SELECT p.order_no, t.attempt, t.refund_no IS NOT NULL, count(*), count(*) FILTER (WHERE t.due_at = a.check_at)
+		FROM plpgsql.task t JOIN plpgsql.payment p USING (pay_no) JOIN plpgsql.attempt a USING (pay_no, attempt) GROUP BY 1, 2, 3
+	)
+	SELECT string_agg(t::text, E'\n' ORDER BY t::text) INTO differs FROM (
+		(SELECT 'ours' AS who, * FROM (TABLE ours EXCEPT TABLE theirs) o)
+		UNION ALL (SELECT 'theirs', * FROM (TABLE theirs EXCEPT TABLE ours) o)) t;
+	IF differs IS NOT NULL OR NOT EXISTS (SELECT FROM pay_task WHERE refund_no IS NOT NULL) THEN
+		RAISE EXCEPTION 'pay_idem and PL/pgSQL queued differently' USING DETAIL = differs;
 	END IF;
 END
 $$;

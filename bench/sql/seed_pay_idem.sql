@@ -3,7 +3,8 @@
  */
 SET client_min_messages = warning;
 DROP VIEW IF EXISTS pay_balance;
-DROP TABLE IF EXISTS pay_event, pay_attempt, pay_payment, pay_review, pay_refund, pay_dispute, pay_channel, pay_grantee;
+DROP TABLE IF EXISTS pay_event, pay_attempt, pay_payment, pay_review, pay_refund, pay_dispute, pay_task, pay_resource, pay_hold,
+	pay_channel, pay_grantee;
 SELECT pay_install();
 
 SELECT format('SELECT count(*) AS seeded FROM generate_series(%s, %s) n,
@@ -25,4 +26,4 @@ SELECT format('SELECT count(*) AS seeded FROM generate_series(%s, %s) n,
 FROM generate_series(1, :orders, 10000) first WHERE NOT :'all_paid' \gexec
 
 -- full, so that everybody starts with pages as full as the fillfactor says
-VACUUM (FULL, ANALYZE) pay_payment, pay_attempt, pay_event, pay_channel, pay_review, pay_refund;
+VACUUM (FULL, ANALYZE) pay_payment, pay_attempt, pay_event, pay_channel, pay_review, pay_refund, pay_task;

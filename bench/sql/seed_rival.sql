@@ -30,5 +30,10 @@ SELECT pay_no, now(), amount, 2, 1, 'P', 'a', 'p', 'P', 'p', 'P', 'callback:test
 	'txn ' || order_no, '{}'
 FROM payment WHERE state = 'P';
 
+-- what is over is in the queue as well, until a worker finds nothing to do
+INSERT INTO task (due_at, pay_no, attempt)
+SELECT opened_at + interval '15 seconds' * (1 + random() / 5), pay_no, attempt
+FROM attempt;
+
 -- full, so that everybody starts with pages as full as the fillfactor says
-VACUUM (FULL, ANALYZE) payment, attempt, event, channel, review, refund;
+VACUUM (FULL, ANALYZE) payment, attempt, event, channel, review, refund, task;
