@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/tableam.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
@@ -74,6 +75,58 @@ PayCompatEvalPlanQualInit(EPQState *epqstate, EState *estate)
 #endif
 }
 
+/* Insert index entries of a new row: the deferred constraints to check again later. */
+static inline List *
+PayCompatInsertIndexTuples(ResultRelInfo *ri, TupleTableSlot *slot, EState *estate)
+{
+	if (ri->ri_NumIndices == 0)
+		return NIL;
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(ri, slot, estate, false, false, NULL, NIL, false);
+#else
+	return ExecInsertIndexTuples(ri, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
+/* Which indexes want an entry for a row's next version: 16 has those that only summarize. */
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes PayCompatUpdateIndexes;
+#else
+typedef bool PayCompatUpdateIndexes;
+#endif
+
+static inline bool
+PayCompatHasIndexUpdates(PayCompatUpdateIndexes indexes)
+{
+#if PG_VERSION_NUM >= 160000
+	return indexes != TU_None;
+#else
+	return indexes;
+#endif
+}
+
+/* Write a row's next version, waiting for whoever has it locked. */
+static inline TM_Result
+PayCompatUpdateTuple(Relation rel, ItemPointer tid, TupleTableSlot *slot, EState *estate,
+					 TM_FailureData *failure, PayCompatUpdateIndexes *indexes)
+{
+	LockTupleMode lockmode;
+
+	return table_tuple_update(rel, tid, slot, estate->es_output_cid, estate->es_snapshot,
+							  InvalidSnapshot, true, failure, &lockmode, indexes);
+}
+
+static inline void
+PayCompatUpdateIndexTuples(ResultRelInfo *ri, TupleTableSlot *slot, EState *estate,
+						   PayCompatUpdateIndexes indexes)
+{
+#if PG_VERSION_NUM >= 160000
+	list_free(ExecInsertIndexTuples(ri, slot, estate, true, false, NULL, NIL, indexes == TU_Summarizing));
+#else
+	list_free(ExecInsertIndexTuples(ri, slot, estate, true, false, NULL, NIL));
+#endif
+}
+
 /* Insert index entries of a speculatively inserted tuple; true if one conflicts. */
 static inline bool
 PayCompatInsertSpeculativeIndexTuples(ResultRelInfo *ri, TupleTableSlot *slot, EState *estate,
@@ -101,19 +154,6 @@ PayCompatCheckIndexConstraints(ResultRelInfo *ri, TupleTableSlot *slot, EState *
 	return ExecCheckIndexConstraints(ri, slot, estate, conflict, &none, arbiters);
 #else
 	return ExecCheckIndexConstraints(ri, slot, estate, conflict, arbiters);
-#endif
-}
-
-/*
- * Hand compiled CHECK constraints, in the order of rd_att->constr, to whoever
- * evaluates them.  18 has constraints that are not enforced and generated
- * columns to expand: there they are left to the executor.
- */
-static inline void
-PayCompatSetChecks(ResultRelInfo *ri, ExprState **checks)
-{
-#if PG_VERSION_NUM < 180000
-	ri->ri_ConstraintExprs = checks;
 #endif
 }
 

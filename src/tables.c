@@ -1,0 +1,524 @@
+/*
+ * tables.c
+ *
+ * What our tables look like, and where they are.
+ *
+ * The catalog lives for the backend, in static memory; "not installed" is
+ * never remembered.
+ */
+#include "tables.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "errors.h"
+#include "miscadmin.h"
+#include "storage/sinval.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+PayCatalog	pay_catalog;
+
+/* ---- what our tables look like ---- */
+
+const PayKindTraits pay_kinds[] =
+{
+	[KIND_INT2] = {sizeof(int16), F_INT2EQ, INT2OID},
+	[KIND_INT4] = {sizeof(int32), F_INT4EQ, INT4OID},
+	[KIND_INT8] = {sizeof(int64), F_INT8EQ, INT8OID},
+	[KIND_BOOL] = {sizeof(bool), F_BOOLEQ, BOOLOID},
+	[KIND_STATE] = {sizeof(uint8), InvalidOid, InvalidOid, "pay_state"},
+	[KIND_DECISION] = {sizeof(uint8), InvalidOid, InvalidOid, "pay_decision"},
+	[KIND_REFUND_STATE] = {sizeof(uint8), InvalidOid, InvalidOid, "pay_refund_state"},
+	[KIND_UUID] = {sizeof(PayNumber), F_UUID_EQ, UUIDOID},
+	[KIND_TIME] = {sizeof(TimestampTz), F_TIMESTAMPTZ_EQ, TIMESTAMPTZOID},
+	[KIND_INTERVAL] = {sizeof(Interval), InvalidOid, INTERVALOID},
+	[KIND_TEXT] = {sizeof(text *), F_TEXTEQ, TEXTOID},
+	[KIND_JSONB] = {sizeof(struct varlena *), InvalidOid, JSONBOID},
+	[KIND_ROUTES] = {sizeof(PayRoutes), InvalidOid, INT2ARRAYOID},
+	[KIND_INTERVALS] = {sizeof(struct varlena *), InvalidOid, INTERVALARRAYOID}
+};
+
+#define CHANNEL(field) offsetof(PayChannel, field)
+#define PAYMENT(field) offsetof(PayPayment, field)
+#define ATTEMPT(field) offsetof(PayAttempt, field)
+#define EVENT(field) offsetof(PayEvent, field)
+#define REVIEW(field) offsetof(PayReview, field)
+#define REFUND(field) offsetof(PayRefund, field)
+#define DISPUTE(field) offsetof(PayDispute, field)
+#define TASK(field) offsetof(PayTask, field)
+#define RESOURCE(field) offsetof(PayResource, field)
+#define HOLD(field) offsetof(PayHold, field)
+
+const PayTable pay_tables[PAY_TABLES] = {
+	[PAY_CHANNEL_TABLE] = {
+		"pay_channel", sizeof(PayChannel), false,
+		10, {
+			{"route", KIND_INT2, 0, CHANNEL(route)},
+			{"max_attempts", KIND_INT2, 0, CHANNEL(max_attempts)},
+			{"can_resubmit", KIND_BOOL, 0, CHANNEL(can_resubmit)},
+			{"can_close", KIND_BOOL, 0, CHANNEL(can_close)},
+			{"can_reverse", KIND_BOOL, 0, CHANNEL(can_reverse)},
+			{"resubmit_after", KIND_INTERVAL, 0, CHANNEL(resubmit_after)},
+			{"timeout", KIND_INTERVAL, 0, CHANNEL(timeout)},
+			{"schedule", KIND_INTERVALS, 0, CHANNEL(schedule)},
+			{"channel", KIND_TEXT, 0, CHANNEL(channel)},
+			{"method", KIND_TEXT, 0, CHANNEL(method)}
+		},
+		2, {
+			{UNIQUE, 1, {"route"}},
+			{UNIQUE, 2, {"channel", "method"}}
+		}
+	},
+	[PAY_PAYMENT_TABLE] = {
+		"pay_payment", sizeof(PayPayment), true,
+		19, {
+			{"pay_no", KIND_UUID, 0, PAYMENT(pay_no)},
+			{"amount", KIND_INT8, 0, PAYMENT(amount)},
+			{"amount_collected", KIND_INT8, 0, PAYMENT(amount_collected)},
+			{"amount_refunded", KIND_INT8, 0, PAYMENT(amount_refunded)},
+			{"created_at", KIND_TIME, 0, PAYMENT(created_at)},
+			{"valid_until", KIND_TIME, NULLABLE, PAYMENT(valid_until)},
+			{"last_seq", KIND_INT4, 0, PAYMENT(last_seq)},
+			{"winner", KIND_INT2, NULLABLE, PAYMENT(winner)},
+			{"state", KIND_STATE, 0, PAYMENT(state)},
+			{"multi", KIND_BOOL, 0, PAYMENT(multi)},
+			{"end_requested", KIND_BOOL, 0, PAYMENT(end_requested)},
+			{"currency", KIND_TEXT, 0, PAYMENT(currency)},
+			{"merchant", KIND_TEXT, 0, PAYMENT(merchant)},
+			{"order_no", KIND_TEXT, 0, PAYMENT(order_no)},
+			{"payer", KIND_TEXT, NULLABLE, PAYMENT(payer)},
+			{"routes", KIND_ROUTES, 0, PAYMENT(routes)},
+			{"replaced_by", KIND_UUID, NULLABLE, PAYMENT(replaced_by)},
+			{"holds", KIND_INT2, NULLABLE, PAYMENT(holds)},
+			{"metadata", KIND_JSONB, NULLABLE, PAYMENT(metadata)}
+		},
+		3, {
+			{UNIQUE | ARBITER, 1, {"pay_no"}},
+			{UNIQUE | ARBITER, 2, {"merchant", "order_no"}},
+			{LOOKUP, 3, {"merchant", "payer", "pay_no"}, 1, {{"payer", IS_NOT_NULL}}}
+		}
+	},
+	[PAY_ATTEMPT_TABLE] = {
+		"pay_attempt", sizeof(PayAttempt), false,
+		19, {
+			{"trade_no", KIND_UUID, 0, ATTEMPT(trade_no)},
+			{"pay_no", KIND_UUID, 0, ATTEMPT(pay_no)},
+			{"amount", KIND_INT8, 0, ATTEMPT(amount)},
+			{"amount_to_capture", KIND_INT8, NULLABLE, ATTEMPT(amount_to_capture)},
+			{"amount_collected", KIND_INT8, NULLABLE, ATTEMPT(amount_collected)},
+			{"amount_extra", KIND_INT8, NULLABLE, ATTEMPT(amount_extra)},
+			{"amount_reserved", KIND_INT8, NULLABLE, ATTEMPT(amount_reserved)},
+			{"amount_refunded", KIND_INT8, NULLABLE, ATTEMPT(amount_refunded)},
+			{"opened_at", KIND_TIME, 0, ATTEMPT(opened_at)},
+			{"handed_out_at", KIND_TIME, 0, ATTEMPT(handed_out_at)},
+			{"credential_expires_at", KIND_TIME, NULLABLE, ATTEMPT(credential_expires_at)},
+			{"attempt", KIND_INT2, 0, ATTEMPT(attempt)},
+			{"route", KIND_INT2, 0, ATTEMPT(route)},
+			{"state", KIND_STATE, 0, ATTEMPT(state)},
+			{"request_id", KIND_TEXT, 0, ATTEMPT(request_id)},
+			{"channel_txn", KIND_TEXT, NULLABLE, ATTEMPT(channel_txn)},
+			{"credential", KIND_TEXT, NULLABLE, ATTEMPT(credential)},
+			{"check_at", KIND_TIME, NULLABLE, ATTEMPT(check_at)},
+			{"asked_by", KIND_TEXT, NULLABLE, ATTEMPT(asked_by)}
+		},
+		1, {
+			{UNIQUE, 1, {"trade_no"}}
+		}
+	},
+	[PAY_EVENT_TABLE] = {
+		"pay_event", sizeof(PayEvent), false,
+		24, {
+			{"pay_no", KIND_UUID, 0, EVENT(pay_no)},
+			{"recorded_at", KIND_TIME, 0, EVENT(recorded_at)},
+			{"occurred_at", KIND_TIME, NULLABLE, EVENT(occurred_at)},
+			{"amount", KIND_INT8, NULLABLE, EVENT(amount)},
+			{"seq", KIND_INT4, 0, EVENT(seq)},
+			{"attempt", KIND_INT2, 0, EVENT(attempt)},
+			{"reported", KIND_STATE, NULLABLE, EVENT(reported)},
+			{"decision", KIND_DECISION, 0, EVENT(decision)},
+			{"payment_before", KIND_STATE, NULLABLE, EVENT(payment_before)},
+			{"payment_after", KIND_STATE, 0, EVENT(payment_after)},
+			{"attempt_before", KIND_STATE, NULLABLE, EVENT(attempt_before)},
+			{"attempt_after", KIND_STATE, NULLABLE, EVENT(attempt_after)},
+			{"source", KIND_TEXT, 0, EVENT(source)},
+			{"message_id", KIND_TEXT, NULLABLE, EVENT(message_id)},
+			{"currency", KIND_TEXT, NULLABLE, EVENT(currency)},
+			{"channel_txn", KIND_TEXT, NULLABLE, EVENT(channel_txn)},
+			{"actor", KIND_TEXT, 0, EVENT(actor)},
+			{"session_actor", KIND_TEXT, 0, EVENT(session_actor)},
+			{"reason", KIND_TEXT, NULLABLE, EVENT(reason)},
+			{"payload", KIND_JSONB, NULLABLE, EVENT(payload)},
+			{"refund_reported", KIND_REFUND_STATE, NULLABLE, EVENT(refund_reported)},
+			{"refund_before", KIND_REFUND_STATE, NULLABLE, EVENT(refund_before)},
+			{"refund_after", KIND_REFUND_STATE, NULLABLE, EVENT(refund_after)},
+			{"refund_no", KIND_TEXT, NULLABLE, EVENT(refund_no)}
+		},
+		2, {
+			{UNIQUE, 2, {"pay_no", "seq"}},
+			{UNIQUE, 3, {"pay_no", "source", "message_id"}, 1, {{"message_id", IS_NOT_NULL}}}
+		}
+	},
+	[PAY_REVIEW_TABLE] = {
+		"pay_review", sizeof(PayReview), true,
+		25, {
+			{"review_id", KIND_INT8, DEFAULTED, REVIEW(review_id)},
+			{"pay_no", KIND_UUID, NULLABLE, REVIEW(pay_no)},
+			{"opened_at", KIND_TIME, 0, REVIEW(opened_at)},
+			{"occurred_at", KIND_TIME, NULLABLE, REVIEW(occurred_at)},
+			{"resolved_at", KIND_TIME, NULLABLE, REVIEW(resolved_at)},
+			{"amount", KIND_INT8, NULLABLE, REVIEW(amount)},
+			{"seq", KIND_INT4, NULLABLE, REVIEW(seq)},
+			{"attempt", KIND_INT2, 0, REVIEW(attempt)},
+			{"about_money", KIND_BOOL, 0, REVIEW(about_money)},
+			{"reported", KIND_STATE, NULLABLE, REVIEW(reported)},
+			{"refund_reported", KIND_REFUND_STATE, NULLABLE, REVIEW(refund_reported)},
+			{"refund_no", KIND_TEXT, NULLABLE, REVIEW(refund_no)},
+			{"merchant", KIND_TEXT, NULLABLE, REVIEW(merchant)},
+			{"kind", KIND_TEXT, 0, REVIEW(kind)},
+			{"source", KIND_TEXT, 0, REVIEW(source)},
+			{"message_id", KIND_TEXT, NULLABLE, REVIEW(message_id)},
+			{"trade_no", KIND_TEXT, 0, REVIEW(trade_no)},
+			{"currency", KIND_TEXT, NULLABLE, REVIEW(currency)},
+			{"channel_txn", KIND_TEXT, NULLABLE, REVIEW(channel_txn)},
+			{"detail", KIND_TEXT, NULLABLE, REVIEW(detail)},
+			{"payload", KIND_JSONB, NULLABLE, REVIEW(payload)},
+			{"verdict", KIND_TEXT, NULLABLE, REVIEW(verdict)},
+			{"reason", KIND_TEXT, NULLABLE, REVIEW(reason)},
+			{"resolved_by", KIND_TEXT, NULLABLE, REVIEW(resolved_by)},
+			{"resolved_session", KIND_TEXT, NULLABLE, REVIEW(resolved_session)}
+		},
+		3, {
+			{UNIQUE, 1, {"review_id"}},
+			{LOOKUP, 1, {"pay_no"}, 1, {{"resolved_at", IS_NULL}}},
+			{UNIQUE | ARBITER, 4, {"source", "trade_no", "message_id", "merchant"},
+			2, {{"pay_no", IS_NULL}, {"resolved_at", IS_NULL}}}
+		}
+	},
+	[PAY_REFUND_TABLE] = {
+		"pay_refund", sizeof(PayRefund), true,
+		13, {
+			{"pay_no", KIND_UUID, 0, REFUND(pay_no)},
+			{"amount", KIND_INT8, 0, REFUND(amount)},
+			{"requested_at", KIND_TIME, 0, REFUND(requested_at)},
+			{"attempt", KIND_INT2, 0, REFUND(attempt)},
+			{"state", KIND_REFUND_STATE, 0, REFUND(state)},
+			{"adopted", KIND_BOOL, 0, REFUND(adopted)},
+			{"kind", KIND_TEXT, 0, REFUND(kind)},
+			{"merchant", KIND_TEXT, 0, REFUND(merchant)},
+			{"refund_no", KIND_TEXT, 0, REFUND(refund_no)},
+			{"reason", KIND_TEXT, NULLABLE, REFUND(reason)},
+			{"channel_txn", KIND_TEXT, NULLABLE, REFUND(channel_txn)},
+			{"check_at", KIND_TIME, NULLABLE, REFUND(check_at)},
+			{"asked_by", KIND_TEXT, NULLABLE, REFUND(asked_by)}
+		},
+		1, {
+			{UNIQUE | ARBITER, 2, {"merchant", "refund_no"}}
+		}
+	},
+	[PAY_DISPUTE_TABLE] = {
+		"pay_dispute", sizeof(PayDispute), true,
+		13, {
+			{"dispute_id", KIND_INT8, DEFAULTED, DISPUTE(dispute_id)},
+			{"pay_no", KIND_UUID, 0, DISPUTE(pay_no)},
+			{"other_pay_no", KIND_UUID, 0, DISPUTE(other_pay_no)},
+			{"opened_at", KIND_TIME, 0, DISPUTE(opened_at)},
+			{"resolved_at", KIND_TIME, NULLABLE, DISPUTE(resolved_at)},
+			{"reason", KIND_TEXT, 0, DISPUTE(reason)},
+			{"opened_by", KIND_TEXT, 0, DISPUTE(opened_by)},
+			{"opened_session", KIND_TEXT, 0, DISPUTE(opened_session)},
+			{"verdict", KIND_TEXT, NULLABLE, DISPUTE(verdict)},
+			{"verdict_reason", KIND_TEXT, NULLABLE, DISPUTE(verdict_reason)},
+			{"resolved_by", KIND_TEXT, NULLABLE, DISPUTE(resolved_by)},
+			{"resolved_session", KIND_TEXT, NULLABLE, DISPUTE(resolved_session)},
+			{"refund_no", KIND_TEXT, NULLABLE, DISPUTE(refund_no)}
+		},
+		2, {
+			{UNIQUE, 1, {"dispute_id"}},
+			{UNIQUE | ARBITER, 2, {"pay_no", "other_pay_no"}, 1, {{"resolved_at", IS_NULL}}}
+		}
+	},
+	[PAY_TASK_TABLE] = {
+		"pay_task", sizeof(PayTask), false,
+		7, {
+			{"due_at", KIND_TIME, 0, TASK(due_at)},
+			{"claimed_at", KIND_TIME, NULLABLE, TASK(claimed_at)},
+			{"pay_no", KIND_UUID, 0, TASK(pay_no)},
+			{"attempt", KIND_INT2, 0, TASK(attempt)},
+			{"tries", KIND_INT2, 0, TASK(tries)},
+			{"refund_no", KIND_TEXT, NULLABLE, TASK(refund_no)},
+			{"resource", KIND_TEXT, NULLABLE, TASK(resource)}
+		},
+		1, {
+			{LOOKUP, 1, {"due_at"}}
+		}
+	},
+	[PAY_RESOURCE_TABLE] = {
+		"pay_resource", sizeof(PayResource), true,
+		5, {
+			{"capacity", KIND_INT8, NULLABLE, RESOURCE(capacity)},
+			{"taken", KIND_INT8, 0, RESOURCE(taken)},
+			{"external", KIND_BOOL, 0, RESOURCE(external)},
+			{"merchant", KIND_TEXT, 0, RESOURCE(merchant)},
+			{"resource", KIND_TEXT, 0, RESOURCE(resource)}
+		},
+		1, {
+			{UNIQUE | ARBITER, 2, {"merchant", "resource"}}
+		}
+	},
+	[PAY_HOLD_TABLE] = {
+		"pay_hold", sizeof(PayHold), false,
+		10, {
+			{"pay_no", KIND_UUID, 0, HOLD(pay_no)},
+			{"quantity", KIND_INT8, 0, HOLD(quantity)},
+			{"taken_at", KIND_TIME, 0, HOLD(taken_at)},
+			{"check_at", KIND_TIME, NULLABLE, HOLD(check_at)},
+			{"position", KIND_INT2, 0, HOLD(position)},
+			{"external", KIND_BOOL, 0, HOLD(external)},
+			{"tried", KIND_BOOL, 0, HOLD(tried)},
+			{"state", KIND_TEXT, 0, HOLD(state)},
+			{"resource", KIND_TEXT, 0, HOLD(resource)},
+			{"asked_by", KIND_TEXT, NULLABLE, HOLD(asked_by)}
+		},
+		1, {
+			{UNIQUE, 2, {"pay_no", "resource"}}
+		}
+	}
+};
+
+/* ---- finding our tables ---- */
+
+static void
+InvalidateCatalog(Datum arg, Oid relid)
+{
+	int			i;
+
+	if (relid == InvalidOid)
+		pay_catalog.valid = false;
+	for (i = 0; i < PAY_TABLES; i++)
+		if (pay_catalog.table[i].relid == relid)
+			pay_catalog.valid = false;
+}
+
+/* A function changed, perhaps one of ours or one in a constraint: rare, so look everything up again. */
+static void
+InvalidateCatalogForObject(Datum arg, int cacheid, uint32 hashvalue)
+{
+	pay_catalog.valid = false;
+}
+
+/* Somebody put it there, or it was given to somebody else. */
+static void
+ThrowNotOurs(Relation rel)
+{
+	char	   *owner = GetUserNameFromId(rel->rd_rel->relowner, true);
+
+	ereport(ERROR,
+			(errcode(PAY_ERR_NOT_INSTALLED),
+			 errmsg("pay_idem does not trust table \"%s\"", RelationGetRelationName(rel)),
+			 errdetail("It belongs to \"%s\", who may not call pay_install().", owner ? owner : "nobody"),
+			 errhint("If it is pay_idem's own table, GRANT EXECUTE ON FUNCTION pay_install() to its owner; else drop it.")));
+}
+
+static void
+ThrowNotInstalled(const char *table, const char *why)
+{
+	ereport(ERROR,
+			(errcode(PAY_ERR_NOT_INSTALLED),
+			 errmsg("pay_idem is not installed in this database"),
+			 errdetail("Table \"%s\" %s.", table, why),
+			 errhint("SELECT pay_install(); creates the tables, or brings them up to date.")));
+}
+
+/* The OID of an extension function without arguments. */
+static Oid
+FunctionWithoutArguments(const char *name, Oid home)
+{
+	oidvector  *none = buildoidvector(NULL, 0);
+
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
+						   PointerGetDatum(none), ObjectIdGetDatum(home));
+}
+
+static Oid
+TypeOfKind(PayKind kind, Oid home)
+{
+	if (pay_kinds[kind].own_type == NULL)
+		return pay_kinds[kind].type;
+	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(pay_kinds[kind].own_type),
+						   ObjectIdGetDatum(home));
+}
+
+int
+PayColumnNamed(const PayTable *table, const char *name)
+{
+	int			c = 0;
+
+	while (strcmp(table->column[c].name, name) != 0)
+		c++;
+	return c;
+}
+
+/* Is the index partial just as we want it? A user's own partial index would miss rows. */
+static bool
+HasConditions(Relation index, const PayTable *table, const PayTableMap *map, const PayKey *wanted)
+{
+	List	   *clauses = RelationGetIndexPredicate(index);
+	ListCell   *cell;
+	int			met = 0;
+
+	foreach(cell, clauses)
+	{
+		NullTest   *test = lfirst(cell);
+		int			i;
+
+		if (!IsA(test, NullTest) || !IsA(test->arg, Var))
+			return false;
+		for (i = 0; i < wanted->n_where; i++)
+			if (((Var *) test->arg)->varattno ==
+				map->attnum[PayColumnNamed(table, wanted->where[i].column)] &&
+				test->nulltesttype == wanted->where[i].test)
+				met++;
+	}
+	return met == wanted->n_where && list_length(clauses) == wanted->n_where;
+}
+
+bool
+PayIndexFits(Relation index, const PayTable *table, const PayTableMap *map, const PayKey *wanted)
+{
+	Form_pg_index form = index->rd_index;
+	int			i;
+
+	if (form->indnkeyatts != wanted->n || index->rd_rel->relam != BTREE_AM_OID)
+		return false;
+	if ((wanted->options & UNIQUE) && !(form->indisunique && form->indimmediate))
+		return false;
+	for (i = 0; i < wanted->n; i++)
+	{
+		int			c = PayColumnNamed(table, wanted->column[i]);
+
+		if (form->indkey.values[i] != map->attnum[c] ||
+			index->rd_indoption[i] != 0 ||
+			index->rd_opcintype[i] != pay_kinds[table->column[c].kind].type ||
+			(table->column[c].kind == KIND_TEXT && index->rd_indcollation[i] != C_COLLATION_OID))
+			return false;
+	}
+	return HasConditions(index, table, map, wanted);
+}
+
+/* Find the index that we want among a table's. */
+static Oid
+MapIndex(Relation rel, const PayTable *table, const PayTableMap *map, const PayKey *wanted)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *cell;
+	Oid			found = InvalidOid;
+
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		if (index->rd_index->indisvalid && PayIndexFits(index, table, map, wanted))
+			found = lfirst_oid(cell);
+		index_close(index, AccessShareLock);
+		if (OidIsValid(found))
+			break;
+	}
+	list_free(indexes);
+	return found;
+}
+
+/*
+ * Map one table.  A table that another role put there before pay_install()
+ * did is not ours: its triggers would run with the rights of whoever pays.
+ * Ours belong to somebody who may call pay_install().
+ */
+static void
+MapTable(const PayTable *table, Oid home, PayTableMap *map)
+{
+	Oid			relid = get_relname_relid(table->name, home);
+	Relation	rel = OidIsValid(relid) ? try_relation_open(relid, AccessShareLock) : NULL;
+	Oid			installer = FunctionWithoutArguments("pay_install", home);
+	int			i;
+
+	if (rel == NULL)
+		ThrowNotInstalled(table->name, "does not exist");
+	if (rel->rd_rel->relkind != RELKIND_RELATION)
+		ThrowNotInstalled(table->name, "is not an ordinary table");
+	if (!OidIsValid(installer) || !PayCompatMayExecute(installer, rel->rd_rel->relowner))
+		ThrowNotOurs(rel);
+
+	map->relid = relid;
+	map->has_defaults = false;
+	for (i = 0; i < table->n_columns; i++)
+	{
+		map->attnum[i] = get_attnum(relid, table->column[i].name);
+		if (map->attnum[i] == InvalidAttrNumber)
+			ThrowNotInstalled(table->name,
+							  psprintf("has no column \"%s\"", table->column[i].name));
+		if (get_atttype(relid, map->attnum[i]) != TypeOfKind(table->column[i].kind, home))
+			ThrowNotInstalled(table->name,
+							  psprintf("has a column \"%s\" of another type", table->column[i].name));
+		if (table->column[i].options & DEFAULTED)
+			map->has_defaults = true;
+	}
+	for (i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+		int			c = 0;
+
+		while (c < table->n_columns && map->attnum[c] != att->attnum)
+			c++;
+		if (c == table->n_columns && !att->attisdropped)
+			map->has_defaults = true;
+	}
+	for (i = 0; i < table->n_indexes; i++)
+	{
+		map->index[i] = MapIndex(rel, table, map, &table->index[i]);
+		if (!OidIsValid(map->index[i]))
+			ThrowNotInstalled(table->name,
+							  psprintf("has no %sindex as pay_install() makes it that begins with \"%s\" and has %d columns",
+									   table->index[i].options & UNIQUE ? "unique " : "",
+									   table->index[i].column[0], table->index[i].n));
+	}
+	table_close(rel, AccessShareLock);
+}
+
+void
+PayFillCatalog(Oid home)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(InvalidateCatalog, (Datum) 0);
+		CacheRegisterSyscacheCallback(PROCOID, InvalidateCatalogForObject, (Datum) 0);
+		registered = true;
+	}
+	while (!pay_catalog.valid || pay_catalog.home != home)
+	{
+		uint64		messages;
+		int			i;
+
+		CHECK_FOR_INTERRUPTS();
+		AcceptInvalidationMessages();
+		pay_catalog.valid = false;
+		messages = SharedInvalidMessageCounter;
+		for (i = 0; i < PAY_TABLES; i++)
+			MapTable(&pay_tables[i], home, &pay_catalog.table[i]);
+		pay_catalog.guard = FunctionWithoutArguments("pay_guard", home);
+		pay_catalog.home = home;
+		pay_catalog.edition++;
+		/* as name look-ups do: somebody's DDL while we looked makes us look again */
+		pay_catalog.valid = (messages == SharedInvalidMessageCounter);
+	}
+}
