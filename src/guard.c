@@ -29,6 +29,7 @@
 #include "store.h"
 #include "task.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -339,14 +340,11 @@ static void
 ReplaceChannel(PayStore *store, TriggerData *trigger)
 {
 	PayChannel	new_row;
-	PayChannel	old_row;
 
 	PayLoadTuple(store, PAY_CHANNEL_TABLE, trigger->tg_trigtuple,
 				 RelationGetDescr(trigger->tg_relation), &new_row);
-	if (new_row.channel != NULL && new_row.method != NULL && new_row.route < FIRST_OWN_ROUTE &&
-		PayFindChannel(store, new_row.channel, new_row.method, &old_row) &&
-		old_row.route == new_row.route)
-		PayDeleteChannel(store, &old_row);
+	if (new_row.channel != NULL && new_row.method != NULL && new_row.route < FIRST_OWN_ROUTE)
+		PayReplaceChannel(store, &new_row);
 }
 
 /* Does anybody hold this resource, or has spent it? */
@@ -392,6 +390,8 @@ pay_guard(PG_FUNCTION_ARGS)
 	store = PayStoreOpen(fcinfo, PAY_WRITES);
 	table = PayTableOf(store, trigger->tg_relation);
 	result = trigger->tg_trigtuple;
+	if (table == PAY_CHANNEL_TABLE)
+		CacheInvalidateRelcache(trigger->tg_relation);	/* the backends remember channels */
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{
 		result = trigger->tg_newtuple;

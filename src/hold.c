@@ -300,9 +300,12 @@ PayForgetWanted(PayStore *store, List *wanted)
 void
 PayTakeWanted(PayStore *store, const PayPayment *payment, List *wanted)
 {
-	int			last = LastPosition(store, payment);
+	int			last;
 	ListCell   *cell;
 
+	if (wanted == NIL)
+		return;
+	last = LastPosition(store, payment);
 	foreach(cell, wanted)
 	{
 		PayWanted  *want = lfirst(cell);
@@ -325,8 +328,7 @@ PayTakeWanted(PayStore *store, const PayPayment *payment, List *wanted)
 		PayInsertHold(store, &hold);
 	}
 	/* where nobody pays or closes it, somebody must give them back */
-	if (wanted != NIL)
-		PayQueueAttempt(store, payment->pay_no, 0, payment->valid_until);
+	PayQueueAttempt(store, payment->pay_no, 0, payment->valid_until);
 }
 
 /* ---- settling ---- */

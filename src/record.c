@@ -23,8 +23,9 @@ PayNewsWithoutId(const PayNews *news)
 	return without;
 }
 
+/* Read the attempts; the first so many were read before, and only those that changed are read again. */
 static void
-ReadAttempts(PayStore *store, PayRecord *record)
+ReadAttempts(PayStore *store, PayRecord *record, int known)
 {
 	const PayRoutes *routes = &record->payment.routes;
 	int			i;
@@ -33,8 +34,10 @@ ReadAttempts(PayStore *store, PayRecord *record)
 	{
 		PayNumber	trade_no = PayAttemptNumber(record->payment.pay_no, routes->route[i], i + 1);
 
-		record->attempt[i] = palloc(sizeof(PayAttempt));
-		if (!PayFindAttempt(store, trade_no, record->attempt[i]))
+		if (i >= known)
+			record->attempt[i] = palloc(sizeof(PayAttempt));
+		if (!(i < known && PayIsCurrent(store, record->attempt[i])) &&
+			!PayFindAttempt(store, trade_no, record->attempt[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
 					 errmsg("attempt \"%s\" is missing", text_to_cstring(PayNumberText(trade_no))),
@@ -50,7 +53,7 @@ PayFindRecordByOrder(PayStore *store, text *merchant, text *order_no, PayRecord 
 {
 	if (!PayFindOrder(store, merchant, order_no, &record->payment))
 		return false;
-	ReadAttempts(store, record);
+	ReadAttempts(store, record, 0);
 	return true;
 }
 
@@ -59,21 +62,18 @@ PayFindRecord(PayStore *store, PayNumber pay_no, PayRecord *record)
 {
 	if (!PayFindPayment(store, pay_no, &record->payment))
 		return false;
-	ReadAttempts(store, record);
+	ReadAttempts(store, record, 0);
 	return true;
 }
 
 bool
 PayLockRecord(PayStore *store, PayRecord *record)
 {
-	int			i;
+	int			known = record->payment.routes.n;
 
 	if (!PayLockPayment(store, &record->payment))
 		return false;
-	ReadAttempts(store, record);
-	for (i = 0; i < record->payment.routes.n; i++)
-		if (!PayLockAttempt(store, record->attempt[i]))
-			return false;
+	ReadAttempts(store, record, Min(known, record->payment.routes.n));
 	return true;
 }
 

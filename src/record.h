@@ -55,9 +55,9 @@ extern bool PayFindRecordByOrder(PayStore *store, text *merchant, text *order_no
 extern bool PayFindRecord(PayStore *store, PayNumber pay_no, PayRecord *record);
 
 /*
- * Lock the payment's row and then its attempts', and read everything again;
- * false if it is gone.  From here until the transaction ends nobody else
- * changes this payment.
+ * Lock the payment's row, and read again what changed since the record was
+ * found; false if it is gone.  From here until the transaction ends nobody else
+ * changes this payment: whoever changes an attempt has its payment locked.
  */
 extern bool PayLockRecord(PayStore *store, PayRecord *record);
 

@@ -285,11 +285,14 @@ FindHandled(PayStore *store, const PayRecord *record, Report *report, PayEvent *
 static bool
 LockUnlessHandled(PayStore *store, PayRecord *record, Report *report, PayEvent *event)
 {
+	int32		seen = record->payment.last_seq;
+
 	if (FindHandled(store, record, report, event))
 		return false;
 	if (!PayLockRecord(store, record))
 		PayThrowNotFound(report->trade_no);
-	return !FindHandled(store, record, report, event);
+	/* where no event came in the meantime, neither did the message */
+	return record->payment.last_seq == seen || !FindHandled(store, record, report, event);
 }
 
 static void

@@ -43,6 +43,7 @@
 #include "target.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -262,6 +263,13 @@ FieldsEqual(const void *a, const void *b, const PayColumn *column)
 			memcmp(VARDATA_ANY(value_a), VARDATA_ANY(value_b), VARSIZE_ANY_EXHDR(value_a)) == 0;
 	}
 	return false;
+}
+
+static bool
+TextsEqual(const text *a, const text *b)
+{
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }
 
 static PayRowHead *
@@ -572,12 +580,95 @@ FindAll(PayStore *store, PayTableId id, int index, const Datum *keys, int n)
 	return rows;
 }
 
+/*
+ * Channels change once a month and are asked for in every call: the backend
+ * remembers those that it met.  The guard on pay_channel sends a relcache
+ * invalidation with each change, which ends the catalog's edition, and what is
+ * remembered is of one edition.
+ */
+#define MAX_REMEMBERED 64
+
+static struct
+{
+	MemoryContext context;
+	uint64		edition;
+	int			n;
+	PayChannel	channel[MAX_REMEMBERED];
+}			remembered;
+
+/* What a channel's row points to, in memory of our own; nobody else needs its head. */
+static void
+CopyChannel(const PayChannel *from, PayChannel *to)
+{
+	*to = *from;
+	memset(&to->head, 0, sizeof(PayRowHead));
+	to->channel = (text *) DatumGetPointer(datumCopy(PointerGetDatum(from->channel), false, -1));
+	to->method = (text *) DatumGetPointer(datumCopy(PointerGetDatum(from->method), false, -1));
+	to->schedule = (struct varlena *) DatumGetPointer(datumCopy(PointerGetDatum(from->schedule), false, -1));
+}
+
+/* The place of a route, or of a channel and method, among the remembered; n if it is not there. */
+static int
+RememberedChannel(int route, const text *channel, const text *method)
+{
+	int			i;
+
+	if (remembered.context == NULL)
+		remembered.context = AllocSetContextCreate(CacheMemoryContext, "pay_idem channels",
+												   ALLOCSET_SMALL_SIZES);
+	if (remembered.edition != pay_catalog.edition || remembered.n == MAX_REMEMBERED)
+	{
+		MemoryContextReset(remembered.context);
+		remembered.n = 0;
+		remembered.edition = pay_catalog.edition;
+	}
+	for (i = 0; i < remembered.n; i++)
+		if (channel == NULL ? remembered.channel[i].route == route :
+			TextsEqual(remembered.channel[i].channel, channel) &&
+			TextsEqual(remembered.channel[i].method, method))
+			break;
+	return i;
+}
+
+static bool
+FindChannel(PayStore *store, int index, const Datum *keys, int route, const text *channel,
+			const text *method, PayChannel *row)
+{
+	MemoryContext old;
+	bool		found;
+	int			i;
+
+	/* where all calls of a transaction see one snapshot, they see the channels that it sees */
+	if (IsolationUsesXactSnapshot())
+		return FindOne(store, PAY_CHANNEL_TABLE, index, keys, row);
+	PayFillCatalog(store->home);
+	i = RememberedChannel(route, channel, method);
+	if (i == remembered.n)
+	{
+		/* a snapshot newer than the invalidations that we have heard of */
+		Open(store, PAY_CHANNEL_TABLE);
+		PushActiveSnapshot(GetLatestSnapshot());
+		found = FindOne(store, PAY_CHANNEL_TABLE, index, keys, row);
+		PopActiveSnapshot();
+		if (!found)
+			return false;
+		row->schedule = PG_DETOAST_DATUM(PointerGetDatum(row->schedule));
+		i = RememberedChannel(route, channel, method);
+		old = MemoryContextSwitchTo(remembered.context);
+		CopyChannel(row, &remembered.channel[i]);
+		MemoryContextSwitchTo(old);
+		remembered.n = i + 1;
+	}
+	CopyChannel(&remembered.channel[i], row);
+	return true;
+}
+
 bool
 PayFindChannel(PayStore *store, text *channel, text *method, PayChannel *row)
 {
 	Datum		keys[] = {PointerGetDatum(channel), PointerGetDatum(method)};
 
-	return FindOne(store, PAY_CHANNEL_TABLE, CHANNEL_BY_NAME, keys, row);
+	return FindChannel(store, CHANNEL_BY_NAME, keys, 0, channel, method, row);
 }
 
 bool
@@ -585,7 +676,7 @@ PayFindRoute(PayStore *store, int route, PayChannel *row)
 {
 	Datum		key = Int16GetDatum((int16) route);
 
-	return FindOne(store, PAY_CHANNEL_TABLE, CHANNEL_BY_ROUTE, &key, row);
+	return FindChannel(store, CHANNEL_BY_ROUTE, &key, route, NULL, NULL, row);
 }
 
 bool
@@ -781,6 +872,17 @@ PayEndDue(PayDueScan *due)
 	UnregisterSnapshot(due->snapshot);
 }
 
+bool
+PayIsCurrent(PayStore *store, const PayAttempt *row)
+{
+	OpenTable  *open = Open(store, PAY_ATTEMPT_TABLE);
+	ItemPointerData tid = row->head.tid;
+	bool		current = table_tuple_fetch_row_version(open->rel, &tid, GetActiveSnapshot(), open->read_slot);
+
+	ExecClearTuple(open->read_slot);
+	return current;
+}
+
 /* ---- locking ---- */
 
 static bool
@@ -802,7 +904,8 @@ LockRow(PayStore *store, PayTableId id, void *row, LockWaitPolicy wait)
 	switch (result)
 	{
 		case TM_Ok:
-			LoadSlot(id, open, open->read_slot, row);
+			if (!ItemPointerEquals(&open->read_slot->tts_tid, &Head(row)->tid))
+				LoadSlot(id, open, open->read_slot, row);
 			break;
 		case TM_Updated:
 			ThrowSerializationFailure("update");
@@ -829,12 +932,6 @@ PayLockPayment(PayStore *store, PayPayment *row)
 	if (!IsolationUsesXactSnapshot())
 		RenewSnapshot();
 	return there;
-}
-
-bool
-PayLockAttempt(PayStore *store, PayAttempt *row)
-{
-	return LockRow(store, PAY_ATTEMPT_TABLE, row, LockWaitBlock);
 }
 
 bool
@@ -1148,10 +1245,13 @@ InsertOrFind(PayStore *store, PayTableId id, void *row)
 	OpenTable  *open = OpenForWriting(store, id);
 	PayTarget  *target = open->target;
 	List	   *recheck = NIL;
+	List	   *look_in;
 
 	FormNewRow(id, open, row);
 	PrepareInsert(id, open);
 	PayOpenIndexes(target, id);
+	/* that a number we drew is taken is learned soon enough by inserting it */
+	look_in = target->contested;
 	for (;;)
 	{
 		ItemPointerData other;
@@ -1160,8 +1260,7 @@ InsertOrFind(PayStore *store, PayTableId id, void *row)
 
 		CHECK_FOR_INTERRUPTS();
 		/* waits for whoever is inserting the same key */
-		if (!PayCompatCheckIndexConstraints(target->ri, target->slot, target->estate, &other,
-											target->arbiters))
+		if (!PayCompatCheckIndexConstraints(target->ri, target->slot, target->estate, &other, look_in))
 		{
 			CheckConflictIsVisible(open, &other);
 			return false;
@@ -1176,6 +1275,7 @@ InsertOrFind(PayStore *store, PayTableId id, void *row)
 		if (!conflict)
 			break;
 		list_free(recheck);
+		look_in = target->arbiters;
 	}
 	FinishInsert(id, open, row, recheck);
 	RememberWritten(id, open, row);
@@ -1477,10 +1577,15 @@ PayTupleWithInt32(PayStore *store, HeapTuple tuple, TupleDesc desc, const char *
 }
 
 void
-PayDeleteChannel(PayStore *store, PayChannel *row)
+PayReplaceChannel(PayStore *store, const PayChannel *new_row)
 {
+	Datum		keys[] = {PointerGetDatum(new_row->channel), PointerGetDatum(new_row->method)};
 	OpenTable  *open = OpenLocked(store, PAY_CHANNEL_TABLE);
+	PayChannel	old_row;
 
-	simple_table_tuple_delete(open->rel, &row->head.tid, GetActiveSnapshot());
+	if (!FindOne(store, PAY_CHANNEL_TABLE, CHANNEL_BY_NAME, keys, &old_row) ||
+		old_row.route != new_row->route)
+		return;
+	simple_table_tuple_delete(open->rel, &old_row.head.tid, GetActiveSnapshot());
 	CommandCounterIncrement();
 }

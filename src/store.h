@@ -21,13 +21,13 @@
  *   changes a column of ours, or returns NULL, is refused (PY423): the
  *   decision would not be what was written.
  * - Columns are found by name, indexes by their columns; the user may add
- *   both.  What is remembered between calls is dropped by relcache
- *   invalidation, and "not installed" is never remembered.
+ *   both.  What is remembered between calls, pay_channel's rows too, is dropped
+ *   by relcache invalidation, and "not installed" is never remembered.
  * - All memory of a call is in one context that PayStoreClose() deletes.
  *
- * Locks: a writer locks the payment's row, then its attempts', then a refund's,
- * in that order (FOR NO KEY UPDATE), and decides on the locked versions; of two
- * payments, the lower pay_no first.  In REPEATABLE READ
+ * Locks: a writer locks the payment's row, then a refund's, in that order (FOR
+ * NO KEY UPDATE), and decides on the locked versions; of two payments, the lower
+ * pay_no first.  The payment's lock is its attempts' and its events', too.  In REPEATABLE READ
  * and SERIALIZABLE a row that changed after the snapshot is a serialization
  * failure (40001).  New rows that others may insert at the same instant go in
  * by speculative insertion.
@@ -336,13 +336,15 @@ extern List *PayListHolds(PayStore *store, PayNumber pay_no);
 extern List *PayListPaymentsOfPayer(PayStore *store, text *merchant, text *payer, PayNumber from,
 									int at_most);
 
+/* Is this, which was read before, still the version that the call's snapshot sees? */
+extern bool PayIsCurrent(PayStore *store, const PayAttempt *row);
+
 /*
  * Lock a row that was found and load its locked version; false if it is gone.
  * PayLockPayment(), PayTryLockPayment(), PayLockResource() and
  * PayTryLockTask() renew the snapshot too: read everything else again.
  */
 extern bool PayLockPayment(PayStore *store, PayPayment *row);
-extern bool PayLockAttempt(PayStore *store, PayAttempt *row);
 extern bool PayLockReview(PayStore *store, PayReview *row);
 extern bool PayLockRefund(PayStore *store, PayRefund *row);
 extern bool PayLockDispute(PayStore *store, PayDispute *row);
@@ -430,7 +432,7 @@ extern const char **PayChangedColumns(PayTableId table, const void *before, cons
 extern HeapTuple PayTupleWithInt32(PayStore *store, HeapTuple tuple, TupleDesc desc,
 								   const char *column, int32 value);
 
-/* Remove a channel's row, to be replaced by one that is about to be inserted. */
-extern void PayDeleteChannel(PayStore *store, PayChannel *row);
+/* Remove the row of the same route, channel and method, to make room for one that is about to be inserted. */
+extern void PayReplaceChannel(PayStore *store, const PayChannel *new_row);
 
 #endif							/* PAY_STORE_H */

@@ -103,7 +103,7 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"metadata", KIND_JSONB, NULLABLE, PAYMENT(metadata)}
 		},
 		3, {
-			{UNIQUE | ARBITER, 1, {"pay_no"}},
+			{UNIQUE | ARBITER | DRAWN, 1, {"pay_no"}},
 			{UNIQUE | ARBITER, 2, {"merchant", "order_no"}},
 			{LOOKUP, 3, {"merchant", "payer", "pay_no"}, 1, {{"payer", IS_NOT_NULL}}}
 		}

@@ -68,6 +68,7 @@ typedef struct PayColumn
 #define LOOKUP		0x00		/* only to find rows */
 #define UNIQUE		0x01		/* at most one row has these keys */
 #define ARBITER		0x02		/* others may insert the same keys at the same instant */
+#define DRAWN		0x04		/* but only by chance: we drew them at random */
 
 /* A partial index has one or two columns that are, or are not, NULL. */
 typedef struct PayCondition

@@ -107,7 +107,7 @@ PayMakeTarget(Relation rel, EState *estate)
  * user's twin, or the new one, not valid yet, of REINDEX CONCURRENTLY.
  */
 static List *
-Arbiters(PayTableId id, const ResultRelInfo *ri)
+Arbiters(PayTableId id, const ResultRelInfo *ri, bool drawn_too)
 {
 	const PayTable *table = &pay_tables[id];
 	List	   *arbiters = NIL;
@@ -116,7 +116,7 @@ Arbiters(PayTableId id, const ResultRelInfo *ri)
 
 	for (i = 0; i < ri->ri_NumIndices; i++)
 		for (k = 0; k < table->n_indexes; k++)
-			if ((table->index[k].options & ARBITER) &&
+			if ((table->index[k].options & ARBITER) && (drawn_too || !(table->index[k].options & DRAWN)) &&
 				PayIndexFits(ri->ri_IndexRelationDescs[i], table, &pay_catalog.table[id],
 							 &table->index[k]))
 				arbiters = lappend_oid(arbiters, RelationGetRelid(ri->ri_IndexRelationDescs[i]));
@@ -136,7 +136,8 @@ PayOpenIndexes(PayTarget *target, PayTableId id)
 		MemoryContext old = MemoryContextSwitchTo(target->estate->es_query_cxt);
 
 		ExecOpenIndices(ri, pay_tables[id].insert_or_find);
-		target->arbiters = Arbiters(id, ri);
+		target->arbiters = Arbiters(id, ri, true);
+		target->contested = Arbiters(id, ri, false);
 		MemoryContextSwitchTo(old);
 	}
 	for (i = 0; target->kept && i < target->n_indexes; i++)

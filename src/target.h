@@ -33,7 +33,9 @@ typedef struct PayTarget
 	bool		indexes_open;
 	int			n_indexes;		/* of a kept one */
 	Oid		   *index;
-	List	   *arbiters;		/* the indexes that may find a key of ours taken, once they are open */
+	/* once they are open: the indexes that may find a key of ours taken, and those of keys that others use */
+	List	   *arbiters;
+	List	   *contested;
 } PayTarget;
 
 /* The kept target of a table, or NULL if it is in use or must be one for this call. */
