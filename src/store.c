@@ -6,9 +6,9 @@
  * All reading and writing goes through the lists of tables.h; what a table
  * needs to be written to is target.h's.
  *
- * Locking: tables are opened with AccessShareLock, and with RowExclusiveLock
- * from the first row lock or write on; their indexes are locked likewise.  We
- * keep all of it until the transaction ends.
+ * Locking: a table that is only read is opened with AccessShareLock, one that is
+ * locked in or written with RowExclusiveLock, its indexes likewise, as the
+ * executor does.  We keep all of it until the transaction ends.
  *
  * Memory: a call's context holds everything but the targets that are kept
  * between calls.
@@ -61,6 +61,7 @@ typedef struct OpenTable
 	bool		locked_for_writing;
 	TupleTableSlot *read_slot;
 	PayTarget  *target;			/* NULL until written to */
+	bool		contested;		/* the latest row not found has a key that somebody has used, or is using */
 	PayTableMap map;
 } OpenTable;
 
@@ -71,6 +72,7 @@ struct PayStore
 	MemoryContext item;			/* of one of many things, or NULL */
 	Oid			home;
 	Oid			function;
+	LOCKMODE	first_lock;		/* of a table that is opened */
 	List	   *slots;
 	bool		writes;			/* something was written */
 	EState	   *estate;			/* of the targets that are not kept; NULL while there is none */
@@ -281,6 +283,7 @@ Head(void *row)
 
 /* ---- opening tables ---- */
 
+/* Open a table, with this lock if it is not open yet. */
 static OpenTable *
 OpenWithLock(PayStore *store, PayTableId id, LOCKMODE lockmode)
 {
@@ -306,6 +309,7 @@ OpenWithLock(PayStore *store, PayTableId id, LOCKMODE lockmode)
 	{
 		MemoryContext old = MemoryContextSwitchTo(store->context);
 
+		open->locked_for_writing = lockmode == RowExclusiveLock;
 		open->map = pay_catalog.table[id];
 		open->read_slot = table_slot_create(open->rel, &store->slots);
 		MemoryContextSwitchTo(old);
@@ -316,17 +320,15 @@ OpenWithLock(PayStore *store, PayTableId id, LOCKMODE lockmode)
 static OpenTable *
 Open(PayStore *store, PayTableId id)
 {
-	return OpenWithLock(store, id, AccessShareLock);
+	return OpenWithLock(store, id, store->first_lock);
 }
 
 static OpenTable *
 OpenLocked(PayStore *store, PayTableId id)
 {
-	OpenTable  *open = &store->open[id];
+	OpenTable  *open = OpenWithLock(store, id, RowExclusiveLock);
 
-	if (open->rel == NULL)
-		OpenWithLock(store, id, RowExclusiveLock);
-	else if (!open->locked_for_writing)
+	if (!open->locked_for_writing)
 		LockRelationOid(open->map.relid, RowExclusiveLock);
 	open->locked_for_writing = true;
 	return open;
@@ -354,7 +356,7 @@ PayStoreOpen(FunctionCallInfo fcinfo, PayAccess access)
 	MemoryContext context;
 	PayStore   *store;
 
-	if (access == PAY_WRITES && (XactReadOnly || IsInParallelMode()))
+	if (access != PAY_READS && (XactReadOnly || IsInParallelMode()))
 	{
 		char	   *name = psprintf("%s()", get_func_name(function));
 
@@ -369,6 +371,7 @@ PayStoreOpen(FunctionCallInfo fcinfo, PayAccess access)
 	store->caller = caller;
 	store->function = function;
 	store->home = get_func_namespace(function);
+	store->first_lock = access == PAY_WRITES ? RowExclusiveLock : AccessShareLock;
 	store->release.func = ForgetTargets;
 	store->release.arg = store;
 	MemoryContextRegisterResetCallback(context, &store->release);
@@ -510,7 +513,8 @@ BeginScan(PayStore *store, PayTableId id, int index, const Datum *keys, int n,
 {
 	OpenTable  *open = Open(store, id);
 	const PayTable *table = &pay_tables[id];
-	Relation	rel = index_open(open->map.index[index], AccessShareLock);
+	Relation	rel = index_open(open->map.index[index],
+								 open->locked_for_writing ? RowExclusiveLock : AccessShareLock);
 	ScanKeyData scan_keys[PAY_MAX_KEYS];
 	IndexScanDesc scan;
 	int			i;
@@ -551,8 +555,14 @@ FindOne(PayStore *store, PayTableId id, int index, const Datum *keys, void *row)
 {
 	OpenTable  *open = Open(store, id);
 	IndexScanDesc scan = BeginScan(store, id, index, keys, pay_tables[id].index[index].n, NULL);
-	bool		found = index_getnext_slot(scan, ForwardScanDirection, open->read_slot);
+	bool		found = false;
 
+	open->contested = false;
+	while (!found && index_getnext_tid(scan, ForwardScanDirection) != NULL)
+	{
+		open->contested = true;
+		found = index_fetch_heap(scan, open->read_slot);
+	}
 	if (found)
 		LoadSlot(id, open, open->read_slot, row);
 	ExecClearTuple(open->read_slot);
@@ -844,7 +854,7 @@ PayBeginDue(PayStore *store, TimestampTz now)
 	due->open = OpenLocked(store, PAY_TASK_TABLE);
 	due->snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	due->slot = table_slot_create(due->open->rel, &store->slots);
-	index = index_open(due->open->map.index[TASK_BY_TIME], AccessShareLock);
+	index = index_open(due->open->map.index[TASK_BY_TIME], RowExclusiveLock);
 	ScanKeyEntryInitialize(&key, 0, 1, BTLessEqualStrategyNumber, InvalidOid, InvalidOid,
 						   F_TIMESTAMPTZ_LE, TimestampTzGetDatum(now));
 	due->scan = PayCompatIndexBeginScan(due->open->rel, index, due->snapshot, 1);
@@ -1245,13 +1255,11 @@ InsertOrFind(PayStore *store, PayTableId id, void *row)
 	OpenTable  *open = OpenForWriting(store, id);
 	PayTarget  *target = open->target;
 	List	   *recheck = NIL;
-	List	   *look_in;
+	List	   *look_in = target->contested;
 
 	FormNewRow(id, open, row);
 	PrepareInsert(id, open);
 	PayOpenIndexes(target, id);
-	/* that a number we drew is taken is learned soon enough by inserting it */
-	look_in = target->contested;
 	for (;;)
 	{
 		ItemPointerData other;
@@ -1259,8 +1267,12 @@ InsertOrFind(PayStore *store, PayTableId id, void *row)
 		bool		conflict;
 
 		CHECK_FOR_INTERRUPTS();
-		/* waits for whoever is inserting the same key */
-		if (!PayCompatCheckIndexConstraints(target->ri, target->slot, target->estate, &other, look_in))
+		/*
+		 * Waits for whoever is inserting the same key.  Where nobody was a moment
+		 * ago, and for a number that we drew, we learn soon enough by inserting it.
+		 */
+		if (open->contested &&
+			!PayCompatCheckIndexConstraints(target->ri, target->slot, target->estate, &other, look_in))
 		{
 			CheckConflictIsVisible(open, &other);
 			return false;
@@ -1276,6 +1288,7 @@ InsertOrFind(PayStore *store, PayTableId id, void *row)
 			break;
 		list_free(recheck);
 		look_in = target->arbiters;
+		open->contested = true;
 	}
 	FinishInsert(id, open, row, recheck);
 	RememberWritten(id, open, row);
