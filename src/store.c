@@ -61,7 +61,7 @@ typedef struct OpenTable
 	bool		locked_for_writing;
 	TupleTableSlot *read_slot;
 	PayTarget  *target;			/* NULL until written to */
-	bool		contested;		/* the latest row not found has a key that somebody has used, or is using */
+	bool		contested;		/* a key was used, or is being used, whose row we did not find */
 	PayTableMap map;
 } OpenTable;
 
@@ -556,13 +556,15 @@ FindOne(PayStore *store, PayTableId id, int index, const Datum *keys, void *row)
 	OpenTable  *open = Open(store, id);
 	IndexScanDesc scan = BeginScan(store, id, index, keys, pay_tables[id].index[index].n, NULL);
 	bool		found = false;
+	bool		used = false;
 
-	open->contested = false;
 	while (!found && index_getnext_tid(scan, ForwardScanDirection) != NULL)
 	{
-		open->contested = true;
+		used = true;
 		found = index_fetch_heap(scan, open->read_slot);
 	}
+	if (used && !found)
+		open->contested = true;
 	if (found)
 		LoadSlot(id, open, open->read_slot, row);
 	ExecClearTuple(open->read_slot);
