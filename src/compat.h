@@ -11,6 +11,7 @@
 
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
@@ -107,13 +108,13 @@ PayCompatHasIndexUpdates(PayCompatUpdateIndexes indexes)
 
 /* Write a row's next version, waiting for whoever has it locked. */
 static inline TM_Result
-PayCompatUpdateTuple(Relation rel, ItemPointer tid, TupleTableSlot *slot, EState *estate,
+PayCompatUpdateTuple(Relation rel, ItemPointer tid, TupleTableSlot *slot, Snapshot snapshot,
 					 TM_FailureData *failure, PayCompatUpdateIndexes *indexes)
 {
 	LockTupleMode lockmode;
 
-	return table_tuple_update(rel, tid, slot, estate->es_output_cid, estate->es_snapshot,
-							  InvalidSnapshot, true, failure, &lockmode, indexes);
+	return table_tuple_update(rel, tid, slot, GetCurrentCommandId(true), snapshot, InvalidSnapshot,
+							  true, failure, &lockmode, indexes);
 }
 
 static inline void

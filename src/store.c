@@ -1224,7 +1224,7 @@ InsertOnly(PayStore *store, PayTableId id, const void *row)
 	FormNewRow(id, open, row);
 	PrepareInsert(id, open);
 	PayOpenIndexes(target, id);
-	table_tuple_insert(open->rel, target->slot, target->estate->es_output_cid, 0, NULL);
+	table_tuple_insert(open->rel, target->slot, GetCurrentCommandId(true), 0, NULL);
 	recheck = PayCompatInsertIndexTuples(target->ri, target->slot, target->estate);
 	FinishInsert(id, open, row, recheck);
 	return open;
@@ -1280,7 +1280,7 @@ InsertOrFind(PayStore *store, PayTableId id, void *row)
 			return false;
 		}
 		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
-		table_tuple_insert_speculative(open->rel, target->slot, target->estate->es_output_cid, 0, NULL,
+		table_tuple_insert_speculative(open->rel, target->slot, GetCurrentCommandId(true), 0, NULL,
 									   token);
 		conflict = PayCompatInsertSpeculativeIndexTuples(target->ri, target->slot, target->estate,
 														 target->arbiters, &recheck);
@@ -1382,8 +1382,8 @@ UpdateDirectly(PayStore *store, PayTableId id, OpenTable *open, PayRowHead *head
 	if (open->rel->rd_att->constr != NULL)
 		ExecConstraints(target->ri, target->slot, target->estate);
 	CheckUpdated(store, id,
-				 PayCompatUpdateTuple(open->rel, &head->tid, target->slot, target->estate, &failure,
-									  &indexes), &failure);
+				 PayCompatUpdateTuple(open->rel, &head->tid, target->slot, GetActiveSnapshot(),
+									  &failure, &indexes), &failure);
 	if (PayCompatHasIndexUpdates(indexes))
 	{
 		PayOpenIndexes(target, id);

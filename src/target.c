@@ -287,6 +287,8 @@ PayResetTarget(PayTarget *target)
 {
 	ExecClearTuple(target->slot);
 	ResetPerTupleExprContext(target->estate);
+	/* they are in the call's memory */
+	PayCompatSetUpdatedColumns(target->estate, target->ri->ri_RangeTableIndex, NULL);
 }
 
 void
