@@ -784,7 +784,7 @@ pay_prepay(PG_FUNCTION_ARGS)
 				 errmsg("order \"%s\" cannot replace itself", text_to_cstring(request.order_no)),
 				 errdetail("replaces names the order that the customer gives up for this one.")));
 
-	store = PayStoreOpen(fcinfo, PAY_MAY_WRITE);
+	store = PayStoreOpen(fcinfo, PAY_WRITES);
 	if (!PayFindChannel(store, channel_name, method, &channel))
 		ereport(ERROR,
 				(errcode(PAY_ERR_BAD_ARGUMENT),
@@ -816,7 +816,7 @@ pay_create(PG_FUNCTION_ARGS)
 	request.valid_until = PayDeadlineArgument(fcinfo, 6, "valid_for", GetCurrentTimestamp(), PAY_OPTIONAL);
 	request.metadata = PG_ARGISNULL(7) ? NULL : PG_DETOAST_DATUM(PG_GETARG_DATUM(7));
 
-	store = PayStoreOpen(fcinfo, PAY_MAY_WRITE);
+	store = PayStoreOpen(fcinfo, PAY_WRITES);
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -886,7 +886,7 @@ pay_credential(PG_FUNCTION_ARGS)
 	PayNews		news;
 
 	memset(&none, 0, sizeof(none));
-	store = PayStoreOpen(fcinfo, PAY_MAY_WRITE);
+	store = PayStoreOpen(fcinfo, PAY_WRITES);
 	if (PayFindRecord(store, PayPaymentNumber(number), &record))
 		attempt = PayRecordAttempt(&record, number);
 	if (attempt == NULL)

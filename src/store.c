@@ -20,10 +20,6 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_am.h"
-#include "catalog/pg_collation.h"
-#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "compat.h"
@@ -33,7 +29,6 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "rewrite/rewriteHandler.h"
@@ -45,12 +40,10 @@
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 /* ---- an open store ---- */
@@ -72,7 +65,6 @@ struct PayStore
 	MemoryContext item;			/* of one of many things, or NULL */
 	Oid			home;
 	Oid			function;
-	LOCKMODE	first_lock;		/* of a table that is opened */
 	List	   *slots;
 	bool		writes;			/* something was written */
 	EState	   *estate;			/* of the targets that are not kept; NULL while there is none */
@@ -320,7 +312,7 @@ OpenWithLock(PayStore *store, PayTableId id, LOCKMODE lockmode)
 static OpenTable *
 Open(PayStore *store, PayTableId id)
 {
-	return OpenWithLock(store, id, store->first_lock);
+	return OpenWithLock(store, id, AccessShareLock);
 }
 
 static OpenTable *
@@ -356,7 +348,7 @@ PayStoreOpen(FunctionCallInfo fcinfo, PayAccess access)
 	MemoryContext context;
 	PayStore   *store;
 
-	if (access != PAY_READS && (XactReadOnly || IsInParallelMode()))
+	if (access == PAY_WRITES && (XactReadOnly || IsInParallelMode()))
 	{
 		char	   *name = psprintf("%s()", get_func_name(function));
 
@@ -371,7 +363,6 @@ PayStoreOpen(FunctionCallInfo fcinfo, PayAccess access)
 	store->caller = caller;
 	store->function = function;
 	store->home = get_func_namespace(function);
-	store->first_lock = access == PAY_WRITES ? RowExclusiveLock : AccessShareLock;
 	store->release.func = ForgetTargets;
 	store->release.arg = store;
 	MemoryContextRegisterResetCallback(context, &store->release);
@@ -1257,11 +1248,12 @@ InsertOrFind(PayStore *store, PayTableId id, void *row)
 	OpenTable  *open = OpenForWriting(store, id);
 	PayTarget  *target = open->target;
 	List	   *recheck = NIL;
-	List	   *look_in = target->contested;
+	List	   *look_in;
 
 	FormNewRow(id, open, row);
 	PrepareInsert(id, open);
 	PayOpenIndexes(target, id);
+	look_in = target->contested;
 	for (;;)
 	{
 		ItemPointerData other;

@@ -52,7 +52,6 @@ typedef struct PayStore PayStore;
 typedef enum PayAccess
 {
 	PAY_READS,
-	PAY_MAY_WRITE,				/* mostly it does not: tables are locked as for reading until it does */
 	PAY_WRITES
 } PayAccess;
 
