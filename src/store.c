@@ -235,6 +235,14 @@ SetField(void *row, const PayColumn *column, Datum datum, bool isnull)
 	}
 }
 
+/* Are two values that are not toasted the same bytes? */
+static bool
+ValuesEqual(const struct varlena *a, const struct varlena *b)
+{
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
 /* Does a column have the same value in both rows? */
 static bool
 FieldsEqual(const void *a, const void *b, const PayColumn *column)
@@ -251,19 +259,9 @@ FieldsEqual(const void *a, const void *b, const PayColumn *column)
 
 		if (value_a == NULL || value_b == NULL)
 			return false;
-		value_a = pg_detoast_datum_packed(value_a);
-		value_b = pg_detoast_datum_packed(value_b);
-		return VARSIZE_ANY_EXHDR(value_a) == VARSIZE_ANY_EXHDR(value_b) &&
-			memcmp(VARDATA_ANY(value_a), VARDATA_ANY(value_b), VARSIZE_ANY_EXHDR(value_a)) == 0;
+		return ValuesEqual(pg_detoast_datum_packed(value_a), pg_detoast_datum_packed(value_b));
 	}
 	return false;
-}
-
-static bool
-TextsEqual(const text *a, const text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }
 
 static PayRowHead *
@@ -627,8 +625,8 @@ RememberedChannel(int route, const text *channel, const text *method)
 	}
 	for (i = 0; i < remembered.n; i++)
 		if (channel == NULL ? remembered.channel[i].route == route :
-			TextsEqual(remembered.channel[i].channel, channel) &&
-			TextsEqual(remembered.channel[i].method, method))
+			ValuesEqual(remembered.channel[i].channel, channel) &&
+			ValuesEqual(remembered.channel[i].method, method))
 			break;
 	return i;
 }
