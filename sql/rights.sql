@@ -8,9 +8,9 @@ AS $grant$
 DECLARE
 	home name;
 	functions_of_kind CONSTANT jsonb := '{
-		"app": ["pay_create", "pay_prepay", "pay_credential", "pay_transition", "pay_callback", "pay_query",
+		"app": ["pay_create", "pay_prepay", "pay_credential", "pay_transition", "pay_callback", "pay_callbacks", "pay_query",
 			"pay_refund", "pay_refund_callback", "pay_dispute_open", "pay_hold_done"],
-		"worker": ["pay_credential", "pay_transition", "pay_callback", "pay_query",
+		"worker": ["pay_credential", "pay_transition", "pay_callback", "pay_callbacks", "pay_query",
 			"pay_refund_transition", "pay_refund_callback", "pay_claim", "pay_hold_done"],
 		"ops": ["pay_transition", "pay_query", "pay_history", "pay_review_resolve",
 			"pay_refund", "pay_refund_transition", "pay_dispute_open", "pay_dispute_resolve", "pay_dispute_case", "pay_suspects"],
@@ -90,6 +90,7 @@ REVOKE ALL ON FUNCTION
 	pay_query(text, text),
 	pay_transition(text, text, text, bigint, text, text, text),
 	pay_callback(text, text, text, text, bigint, text, text, timestamptz, jsonb),
+	pay_callbacks(jsonb),
 	pay_refund(text, text, bigint, text),
 	pay_refund_transition(text, text, text, text, text),
 	pay_refund_callback(text, text, text, text, bigint, text, text, text, timestamptz, jsonb, text, text),

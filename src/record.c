@@ -115,10 +115,16 @@ PayRecordAttempt(const PayRecord *record, PayNumber trade_no)
 }
 
 bool
+PayIsToEnd(const PayPayment *payment, TimestampTz now)
+{
+	return payment->end_requested ||
+		(payment->valid_until != PAY_NO_TIME && payment->valid_until <= now);
+}
+
+bool
 PayRecordEnds(const PayRecord *record, TimestampTz now)
 {
-	return record->payment.end_requested ||
-		(record->payment.valid_until != PAY_NO_TIME && record->payment.valid_until <= now);
+	return PayIsToEnd(&record->payment, now);
 }
 
 bool

@@ -71,6 +71,7 @@ extern bool PayNumberFits(const PayPayment *payment, PayNumber number);
 extern PayAttempt *PayRecordAttempt(const PayRecord *record, PayNumber trade_no);
 
 /* Is the payment to end when no attempt is open any more? */
+extern bool PayIsToEnd(const PayPayment *payment, TimestampTz now);
 extern bool PayRecordEnds(const PayRecord *record, TimestampTz now);
 
 /* The route of an attempt is gone from pay_channel: an error. */
