@@ -188,6 +188,8 @@ PayReadObject(const JsonbValue *in, const PayJsonKey *keys, int n, NullableDatum
 {
 	JsonbIterator *iterator;
 	JsonbValue	value;
+	PayFault	later;
+	PayFault   *here = fault;	/* of several the first one counts */
 	int			i;
 
 	for (i = 0; i < n; i++)
@@ -199,18 +201,20 @@ PayReadObject(const JsonbValue *in, const PayJsonKey *keys, int n, NullableDatum
 	(void) JsonbIteratorNext(&iterator, &value, true);	/* the object's beginning */
 	while (JsonbIteratorNext(&iterator, &value, true) == WJB_KEY)
 	{
+		bool		known;
+
 		i = FindKey(keys, n, &value);
-		if (i == n)
-			return PaySetFault(fault, psprintf("unknown key: %s", Show(&value)),
-							   psprintf("The keys are %s.", ListKeys(keys, n)), NULL);
+		known = i < n || PaySetFault(here, psprintf("unknown key: %s", Show(&value)),
+									 psprintf("The keys are %s.", ListKeys(keys, n)), NULL);
 		(void) JsonbIteratorNext(&iterator, &value, true);
-		if (value.type == jbvNull)
+		if (known && value.type == jbvNull)
 			continue;
-		if (!ReadValue(&keys[i], &value, &values[i].value, fault))
-			return false;
-		values[i].isnull = false;
+		if (known && ReadValue(&keys[i], &value, &values[i].value, here))
+			values[i].isnull = false;
+		else
+			here = &later;
 	}
-	return true;
+	return here == fault;
 }
 
 JsonbValue *

@@ -40,8 +40,8 @@ extern JsonbValue *PayListElements(JsonbContainer *list, int *count);
 
 /*
  * Read an object: a value for each of the n keys, NULL where it is left out or
- * null.  False, and the fault, if it is no object, has another key, or a value
- * is of another type.
+ * null.  False, and the first fault, if it is no object, has another key, or a
+ * value is of another type; then the values are those that could be read.
  */
 extern bool PayReadObject(const JsonbValue *in, const PayJsonKey *keys, int n,
 						  NullableDatum *values, PayFault *fault);
