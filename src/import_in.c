@@ -153,6 +153,8 @@ ReadText(const Object *object, int key, int max_bytes, PayPresence presence, tex
 	PayFault	fault;
 
 	*value = given->isnull ? NULL : DatumGetTextPP(given->value);
+	if (*value == NULL && presence != PAY_OPTIONAL)
+		return PayRefuse(object->old, "%s%s is missing", object->where, object->keys[key].name);
 	return PayCheckText(*value, object->keys[key].name, max_bytes, presence, &fault) ||
 		Fault(object, &fault);
 }
@@ -233,7 +235,8 @@ ReadList(const Object *object, int key, int at_most, JsonbValue **elements, int 
 	if (!object->values[key].isnull)
 		*elements = PayListElements((JsonbContainer *) DatumGetPointer(object->values[key].value), n);
 	return *n <= at_most ||
-		PayRefuse(object->old, "%d %s, and at most %d are allowed", *n, object->keys[key].name, at_most);
+		PayRefuse(object->old, "%s has %d elements; at most %d are allowed",
+				  object->keys[key].name, *n, at_most);
 }
 
 /* ---- attempts ---- */
@@ -360,7 +363,7 @@ ReadRefund(PayOld *old, const JsonbValue *in, int number, TimestampTz now)
 		!ReadKey(&object, REFUND_CHANNEL_TXN, PAY_OPTIONAL, &refund->channel_txn))
 		return false;
 	if (refund->amount == 0)
-		return PayRefuse(old, "%samount must not be NULL", where);
+		return PayRefuse(old, "%samount is missing", where);
 	if (!PayCheckRefundState(state, "state", &refund->state, &fault))
 		return Fault(&object, &fault);
 	if (PayIsOwnRefundNo(refund->refund_no))
@@ -542,7 +545,7 @@ PayReadOld(PayStore *store, const JsonbValue *in, TimestampTz now, PayOld *old)
 		!ReadState(&object, STATE, PAY_OPTIONAL, true, &old->state))
 		return false;
 	if (old->amount == 0)
-		return PayRefuse(old, "amount must not be NULL");
+		return PayRefuse(old, "amount is missing");
 	old->multi = !object.values[MULTI].isnull && DatumGetBool(object.values[MULTI].value);
 	old->valid_until = object.values[VALID_UNTIL].isnull ? PAY_NO_TIME :
 		DatumGetTimestampTz(object.values[VALID_UNTIL].value);

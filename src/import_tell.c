@@ -259,7 +259,7 @@ Fill(Telling *telling, PayAttempt *attempt)
 		(old->state == PAY_UNKNOWN && old->amount_to_capture > 0);
 	int			i;
 
-	for (i = captured ? 0 : 2; i < lengthof(way); i++)
+	for (i = captured ? 0 : 2; attempt->state != old->state && i < lengthof(way); i++)
 	{
 		PayNews		news = News("transition", way[i], NULL);
 

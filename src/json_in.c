@@ -69,6 +69,54 @@ ReadInteger(Numeric number, int64 *result)
 	return errno == 0 && *end == '\0';
 }
 
+/* Skip from least to most digits; NULL if there are fewer, or if there was no text any more. */
+static const char *
+SkipDigits(const char *c, int least, int most)
+{
+	int			n = 0;
+
+	while (c != NULL && n < most && c[n] >= '0' && c[n] <= '9')
+		n++;
+	return c != NULL && n >= least ? c + n : NULL;
+}
+
+/* Skip one of these letters and then so many digits; NULL if they are not there. */
+static const char *
+SkipPart(const char *c, const char *letters, int least, int most)
+{
+	return c != NULL && *c != '\0' && strchr(letters, *c) != NULL ? SkipDigits(c + 1, least, most) : NULL;
+}
+
+/*
+ * Is it of the form 2026-11-11T08:30:00.123+08:00?  Seconds, fraction and zone
+ * may be left out, and the whole time.  So what is read does not depend on
+ * DateStyle, and has no names of zones, for which the reader below would throw.
+ */
+static bool
+IsTime(const char *value)
+{
+	const char *c = SkipPart(SkipPart(SkipDigits(value, 4, 6), "-", 2, 2), "-", 2, 2);
+	const char *next = SkipPart(SkipPart(c, "T ", 2, 2), ":", 2, 2);
+
+	if (next != NULL)
+	{
+		c = next;
+		if ((next = SkipPart(c, ":", 2, 2)) != NULL)
+			c = next;
+		if (next != NULL && (next = SkipPart(c, ".", 1, 9)) != NULL)
+			c = next;
+		if (*c == 'Z')
+			c++;
+		else if ((next = SkipPart(c, "+-", 2, 2)) != NULL)
+		{
+			c = next;
+			while ((next = *c == ':' ? SkipDigits(c + 1, 2, 2) : SkipDigits(c, 2, 2)) != NULL)
+				c = next;
+		}
+	}
+	return c != NULL && *c == '\0';
+}
+
 /* What the cast of a text to timestamptz does, but for the error. */
 static bool
 ReadTime(const char *value, TimestampTz *result)
@@ -82,6 +130,8 @@ ReadTime(const char *value, TimestampTz *result)
 	struct pg_tm tm;
 	fsec_t		fsec;
 
+	if (!IsTime(value) && strcmp(value, "infinity") != 0 && strcmp(value, "-infinity") != 0)
+		return false;
 	if (ParseDateTime(value, buffer, sizeof(buffer), field, kind, MAXDATEFIELDS, &n) != 0 ||
 		PayCompatDecodeDateTime(field, kind, n, &type, &tm, &fsec, &zone) != 0)
 		return false;
@@ -89,9 +139,6 @@ ReadTime(const char *value, TimestampTz *result)
 	{
 		case DTK_DATE:
 			return tm2timestamp(&tm, fsec, &zone, result) == 0;
-		case DTK_EPOCH:
-			*result = SetEpochTimestamp();
-			return true;
 		case DTK_LATE:
 			TIMESTAMP_NOEND(*result);
 			return true;
@@ -154,7 +201,7 @@ ReadValue(const PayJsonKey *key, JsonbValue *value, Datum *datum, PayFault *faul
 				return FaultOfType(key, value, fault);
 			if (!ReadTime(pnstrdup(value->val.string.val, value->val.string.len), &time))
 				return PaySetFault(fault, psprintf("invalid %s: %s", key->name, Show(value)),
-								   "It must be a time that PostgreSQL can read.",
+								   "A time in JSON is written as ISO 8601 has it.",
 								   "Write it as in 2026-11-11T08:30:00Z.");
 			*datum = TimestampTzGetDatum(time);
 			return true;
