@@ -8,11 +8,11 @@ AS $grant$
 DECLARE
 	home name;
 	functions_of_kind CONSTANT jsonb := '{
-		"app": ["pay_create", "pay_prepay", "pay_credential", "pay_transition", "pay_callback", "pay_query",
+		"app": ["pay_create", "pay_prepay", "pay_credential", "pay_transition", "pay_callback", "pay_callbacks", "pay_query",
 			"pay_refund", "pay_refund_callback", "pay_dispute_open", "pay_hold_done"],
-		"worker": ["pay_credential", "pay_transition", "pay_callback", "pay_query",
+		"worker": ["pay_credential", "pay_transition", "pay_callback", "pay_callbacks", "pay_query",
 			"pay_refund_transition", "pay_refund_callback", "pay_claim", "pay_hold_done"],
-		"ops": ["pay_transition", "pay_query", "pay_history", "pay_review_resolve",
+		"ops": ["pay_transition", "pay_query", "pay_history", "pay_review_resolve", "pay_import",
 			"pay_refund", "pay_refund_transition", "pay_dispute_open", "pay_dispute_resolve", "pay_dispute_case", "pay_suspects"],
 		"auditor": ["pay_query", "pay_history", "pay_dispute_case", "pay_suspects"]}';
 	readable_by_kind CONSTANT jsonb := '{
@@ -77,7 +77,7 @@ BEGIN
 END
 $grant$;
 COMMENT ON FUNCTION pay_grant(text, text) IS
-	'gives a role the rights of a kind: app (pays and refunds), worker (talks to channels), ops (resolves reviews and disputes, adds channels), auditor (reads). Kept, so that pay_install() gives them again. PY400';
+	'gives a role the rights of a kind: app (pays and refunds), worker (talks to channels), ops (resolves reviews and disputes, adds channels, imports), auditor (reads). Kept, so that pay_install() gives them again. PY400';
 
 -- PUBLIC keeps what a restore needs (types, guards) and the pure readers of
 -- numbers and states.
@@ -90,10 +90,12 @@ REVOKE ALL ON FUNCTION
 	pay_query(text, text),
 	pay_transition(text, text, text, bigint, text, text, text),
 	pay_callback(text, text, text, text, bigint, text, text, timestamptz, jsonb),
+	pay_callbacks(jsonb),
 	pay_refund(text, text, bigint, text),
 	pay_refund_transition(text, text, text, text, text),
 	pay_refund_callback(text, text, text, text, bigint, text, text, text, timestamptz, jsonb, text, text),
 	pay_claim(text, integer, interval, text[]),
+	pay_import(jsonb),
 	pay_hold_done(text, text, text),
 	pay_dispute_open(text, text, text),
 	pay_dispute_resolve(bigint, text, text),

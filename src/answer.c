@@ -37,6 +37,8 @@ enum
 	RESULT_COLUMNS
 };
 
+StaticAssertDecl((int) RESULT_COLUMNS == PAY_RESULT_COLUMNS, "the header counts the columns");
+
 /* The columns of pay_refund_result. */
 enum
 {
@@ -52,47 +54,122 @@ enum
 	REFUND_COLUMNS
 };
 
-/* ---- arguments ---- */
+/* ---- values ---- */
 
-static void
-ThrowMissing(const char *name)
+void
+PayThrowFault(const PayFault *fault)
 {
 	ereport(ERROR,
 			(errcode(PAY_ERR_BAD_ARGUMENT),
-			 errmsg("%s must not be NULL", name),
-			 errdetail("Nothing was read or written.")));
+			 errmsg("%s", fault->message),
+			 errdetail("%s", fault->detail),
+			 fault->hint ? errhint("%s", fault->hint) : 0));
 }
 
-text *
-PayTextArgument(FunctionCallInfo fcinfo, int n, const char *name, int max_bytes, PayPresence presence)
+bool
+PaySetFault(PayFault *fault, const char *message, const char *detail, const char *hint)
 {
-	text	   *value;
+	fault->message = message;
+	fault->detail = detail;
+	fault->hint = hint;
+	return false;
+}
+
+static bool
+IsMissing(const char *name, PayFault *fault)
+{
+	return PaySetFault(fault, psprintf("%s must not be NULL", name), "Nothing was read or written.", NULL);
+}
+
+bool
+PayCheckText(const text *value, const char *name, int max_bytes, PayPresence presence, PayFault *fault)
+{
 	int			length;
 
-	if (PG_ARGISNULL(n))
-	{
-		if (presence != PAY_OPTIONAL)
-			ThrowMissing(name);
-		return NULL;
-	}
-	value = PG_GETARG_TEXT_PP(n);
+	if (value == NULL)
+		return presence == PAY_OPTIONAL || IsMissing(name, fault);
 	length = VARSIZE_ANY_EXHDR(value);
 	if (length == 0 && presence != PAY_MAY_BE_EMPTY)
-		ereport(ERROR,
-				(errcode(PAY_ERR_BAD_ARGUMENT),
-				 errmsg("%s must not be empty", name),
-				 errdetail("An empty text names nothing."),
-				 presence == PAY_OPTIONAL ? errhint("Leave it out, or pass NULL.") : 0));
+		return PaySetFault(fault, psprintf("%s must not be empty", name), "An empty text names nothing.",
+						  presence == PAY_OPTIONAL ? "Leave it out, or pass NULL." : NULL);
 	if (length > max_bytes)
 	{
 		char	   *start = text_to_cstring(value);
 
 		start[pg_mbcliplen(start, length, 40)] = '\0';
-		ereport(ERROR,
-				(errcode(PAY_ERR_BAD_ARGUMENT),
-				 errmsg("%s is too long: \"%s...\"", name, start),
-				 errdetail("It has %d bytes; at most %d are allowed.", length, max_bytes)));
+		return PaySetFault(fault, psprintf("%s is too long: \"%s...\"", name, start),
+						  psprintf("It has %d bytes; at most %d are allowed.", length, max_bytes), NULL);
 	}
+	return true;
+}
+
+bool
+PayCheckAmount(int64 amount, const char *name, PayFault *fault)
+{
+	if (amount >= 1 && amount <= PAY_MAX_AMOUNT)
+		return true;
+	return PaySetFault(fault, psprintf("invalid %s: %lld", name, (long long) amount),
+					  psprintf("An amount is a whole number of the currency's minor units (fen, cents), from 1 to %lld.",
+							   (long long) PAY_MAX_AMOUNT), NULL);
+}
+
+bool
+PayCheckCurrency(const text *currency, PayFault *fault)
+{
+	const char *c = VARDATA_ANY(currency);
+	int			i;
+
+	for (i = 0; i < 3 && VARSIZE_ANY_EXHDR(currency) == 3; i++)
+		if (c[i] < 'A' || c[i] > 'Z')
+			break;
+	if (i == 3)
+		return true;
+	return PaySetFault(fault, psprintf("invalid currency: \"%s\"", text_to_cstring(currency)),
+					  "A currency is an ISO 4217 code: three capital letters.",
+					  "Write it as in CNY, USD or JPY.");
+}
+
+bool
+PayCheckState(const text *label, const char *name, PayState *state, PayFault *fault)
+{
+	*state = PayStateByLabel(VARDATA_ANY(label), VARSIZE_ANY_EXHDR(label));
+	if (*state != PAY_NO_STATE && *state != PAY_CREATED)
+		return true;
+	return PaySetFault(fault, psprintf("invalid %s: \"%s\"", name, text_to_cstring(label)),
+					  "An attempt is paying, authorized, capturing, unknown, closing, failed, paid, closed or reversed.",
+					  NULL);
+}
+
+bool
+PayCheckRefundState(const text *label, const char *name, PayRefundState *state, PayFault *fault)
+{
+	*state = PayRefundStateByLabel(VARDATA_ANY(label), VARSIZE_ANY_EXHDR(label));
+	if (*state != PAY_NO_REFUND_STATE)
+		return true;
+	return PaySetFault(fault, psprintf("invalid %s: \"%s\"", name, text_to_cstring(label)),
+					  "A refund is requested, processing, succeeded, failed, abnormal, unknown or cancelled.",
+					  NULL);
+}
+
+/* ---- arguments ---- */
+
+static void
+ThrowMissing(const char *name)
+{
+	PayFault	fault;
+
+	IsMissing(name, &fault);
+	PayThrowFault(&fault);
+}
+
+text *
+PayTextArgument(FunctionCallInfo fcinfo, int n, const char *name, int max_bytes, PayPresence presence)
+{
+	text	   *value = PG_ARGISNULL(n) ? NULL : PG_GETARG_TEXT_PP(n);
+	PayFault	fault;
+
+	if (!PayCheckText(value, name, max_bytes, presence, &fault))
+		PayThrowFault(&fault);
 	return value;
 }
 
@@ -105,7 +182,7 @@ PayKeyArgument(FunctionCallInfo fcinfo, int n, const char *name, PayPresence pre
 int64
 PayAmountArgument(FunctionCallInfo fcinfo, int n, const char *name, PayPresence presence)
 {
-	int64		amount;
+	PayFault	fault;
 
 	if (PG_ARGISNULL(n))
 	{
@@ -113,14 +190,9 @@ PayAmountArgument(FunctionCallInfo fcinfo, int n, const char *name, PayPresence 
 			ThrowMissing(name);
 		return 0;
 	}
-	amount = PG_GETARG_INT64(n);
-	if (amount < 1 || amount > PAY_MAX_AMOUNT)
-		ereport(ERROR,
-				(errcode(PAY_ERR_BAD_ARGUMENT),
-				 errmsg("invalid %s: %lld", name, (long long) amount),
-				 errdetail("An amount is a whole number of the currency's minor units (fen, cents), from 1 to %lld.",
-						   (long long) PAY_MAX_AMOUNT)));
-	return amount;
+	if (!PayCheckAmount(PG_GETARG_INT64(n), name, &fault))
+		PayThrowFault(&fault);
+	return PG_GETARG_INT64(n);
 }
 
 int64
@@ -135,49 +207,32 @@ text *
 PayCurrencyArgument(FunctionCallInfo fcinfo, int n, PayPresence presence)
 {
 	text	   *currency = PayKeyArgument(fcinfo, n, "currency", presence);
-	const char *c;
-	int			i;
+	PayFault	fault;
 
-	if (currency == NULL)
-		return NULL;
-	c = VARDATA_ANY(currency);
-	for (i = 0; i < 3 && VARSIZE_ANY_EXHDR(currency) == 3; i++)
-		if (c[i] < 'A' || c[i] > 'Z')
-			break;
-	if (i < 3)
-		ereport(ERROR,
-				(errcode(PAY_ERR_BAD_ARGUMENT),
-				 errmsg("invalid currency: \"%s\"", text_to_cstring(currency)),
-				 errdetail("A currency is an ISO 4217 code: three capital letters."),
-				 errhint("Write it as in CNY, USD or JPY.")));
+	if (currency != NULL && !PayCheckCurrency(currency, &fault))
+		PayThrowFault(&fault);
 	return currency;
 }
 
 PayState
 PayStateArgument(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	text	   *label = PayKeyArgument(fcinfo, n, name, PAY_REQUIRED);
-	PayState	state = PayStateByLabel(VARDATA_ANY(label), VARSIZE_ANY_EXHDR(label));
+	PayState	state;
+	PayFault	fault;
 
-	if (state == PAY_NO_STATE || state == PAY_CREATED)
-		ereport(ERROR,
-				(errcode(PAY_ERR_BAD_ARGUMENT),
-				 errmsg("invalid %s: \"%s\"", name, text_to_cstring(label)),
-				 errdetail("An attempt is paying, authorized, capturing, unknown, closing, failed, paid, closed or reversed.")));
+	if (!PayCheckState(PayKeyArgument(fcinfo, n, name, PAY_REQUIRED), name, &state, &fault))
+		PayThrowFault(&fault);
 	return state;
 }
 
 PayRefundState
 PayRefundStateArgument(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	text	   *label = PayKeyArgument(fcinfo, n, name, PAY_REQUIRED);
-	PayRefundState state = PayRefundStateByLabel(VARDATA_ANY(label), VARSIZE_ANY_EXHDR(label));
+	PayRefundState state;
+	PayFault	fault;
 
-	if (state == PAY_NO_REFUND_STATE)
-		ereport(ERROR,
-				(errcode(PAY_ERR_BAD_ARGUMENT),
-				 errmsg("invalid %s: \"%s\"", name, text_to_cstring(label)),
-				 errdetail("A refund is requested, processing, succeeded, failed, abnormal, unknown or cancelled.")));
+	if (!PayCheckRefundState(PayKeyArgument(fcinfo, n, name, PAY_REQUIRED), name, &state, &fault))
+		PayThrowFault(&fault);
 	return state;
 }
 
@@ -253,6 +308,17 @@ PayTextsEqual(const text *a, const text *b)
 		return a == b;
 	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+int
+PayCompareTexts(const text *a, const text *b)
+{
+	int			difference;
+
+	if (a == NULL || b == NULL)
+		return (a != NULL) - (b != NULL);
+	difference = memcmp(VARDATA_ANY(a), VARDATA_ANY(b), Min(VARSIZE_ANY_EXHDR(a), VARSIZE_ANY_EXHDR(b)));
+	return difference != 0 ? difference : (int) VARSIZE_ANY_EXHDR(a) - (int) VARSIZE_ANY_EXHDR(b);
 }
 
 bool
@@ -362,27 +428,43 @@ PayReplyRow(PayStore *store, const Datum *values, const bool *nulls, int n)
 	return result;
 }
 
+static void
+ShowAnswer(PayStore *store, const PayAnswer *answer, ResultRow *row)
+{
+	InitRow(row);
+	SetString(row, RESULT_DECISION, PayDecisionLabel(answer->decision));
+	SetText(row, RESULT_TRADE_NO, answer->trade_no);
+	if (answer->record != NULL)
+		SetPayment(row, answer);
+	if (answer->attempt != NULL)
+		SetAttempt(row, answer);
+	if (answer->channel != NULL)
+	{
+		SetText(row, RESULT_CHANNEL, answer->channel->channel);
+		SetText(row, RESULT_METHOD, answer->channel->method);
+	}
+	SetText(row, RESULT_REFUND_NO, answer->refund_no);
+	SetText(row, RESULT_OTHER_ORDER_NO, OtherOrder(store, answer));
+	SetString(row, RESULT_DETAIL, answer->detail);
+}
+
 Datum
 PayReply(PayStore *store, const PayAnswer *answer)
 {
 	ResultRow	row;
 
-	InitRow(&row);
-	SetString(&row, RESULT_DECISION, PayDecisionLabel(answer->decision));
-	SetText(&row, RESULT_TRADE_NO, answer->trade_no);
-	if (answer->record != NULL)
-		SetPayment(&row, answer);
-	if (answer->attempt != NULL)
-		SetAttempt(&row, answer);
-	if (answer->channel != NULL)
-	{
-		SetText(&row, RESULT_CHANNEL, answer->channel->channel);
-		SetText(&row, RESULT_METHOD, answer->channel->method);
-	}
-	SetText(&row, RESULT_REFUND_NO, answer->refund_no);
-	SetText(&row, RESULT_OTHER_ORDER_NO, OtherOrder(store, answer));
-	SetString(&row, RESULT_DETAIL, answer->detail);
+	ShowAnswer(store, answer, &row);
 	return PayReplyRow(store, row.values, row.nulls, RESULT_COLUMNS);
+}
+
+void
+PayShowAnswer(PayStore *store, const PayAnswer *answer, Datum *values, bool *nulls)
+{
+	ResultRow	row;
+
+	ShowAnswer(store, answer, &row);
+	memcpy(values, row.values, sizeof(row.values));
+	memcpy(nulls, row.nulls, sizeof(row.nulls));
 }
 
 Datum

@@ -36,6 +36,20 @@
 /* Nothing is valid for longer; it keeps deadlines within a timestamp's range. */
 #define PAY_MAX_YEARS			1000
 
+/* What is wrong with a value that came in, as the parts of an error. */
+typedef struct PayFault
+{
+	const char *message;
+	const char *detail;
+	const char *hint;			/* or NULL */
+} PayFault;
+
+/* The fault as PY400. */
+extern void PayThrowFault(const PayFault *fault);
+
+/* Fill in a fault; false, so that a check can return it. */
+extern bool PaySetFault(PayFault *fault, const char *message, const char *detail, const char *hint);
+
 /* A key; NULL only where it is optional, '' only where it may be empty. */
 typedef enum PayPresence
 {
@@ -44,6 +58,16 @@ typedef enum PayPresence
 	PAY_OPTIONAL
 } PayPresence;
 
+/* Is a value what it must be?  Else false, and the fault.  A text may be NULL where it is optional. */
+extern bool PayCheckText(const text *value, const char *name, int max_bytes, PayPresence presence,
+						 PayFault *fault);
+extern bool PayCheckAmount(int64 amount, const char *name, PayFault *fault);
+extern bool PayCheckCurrency(const text *currency, PayFault *fault);
+extern bool PayCheckState(const text *label, const char *name, PayState *state, PayFault *fault);
+extern bool PayCheckRefundState(const text *label, const char *name, PayRefundState *state,
+								PayFault *fault);
+
+/* A key as an argument. */
 extern text *PayKeyArgument(FunctionCallInfo fcinfo, int n, const char *name, PayPresence presence);
 
 /* Any text of at most this many bytes. */
@@ -81,6 +105,9 @@ extern void PayCheckChannelIsKnown(PayStore *store, text *channel);
 /* Are two keys the same bytes?  NULL is equal to NULL. */
 extern bool PayTextsEqual(const text *a, const text *b);
 
+/* Order of two keys by their bytes: negative, 0, positive; NULL comes first. */
+extern int	PayCompareTexts(const text *a, const text *b);
+
 /* Is it this word? */
 extern bool PayTextIs(const text *value, const char *word);
 
@@ -101,6 +128,11 @@ typedef struct PayAnswer
 
 /* Close the store and give the answer as a pay_result datum. */
 extern Datum PayReply(PayStore *store, const PayAnswer *answer);
+
+/* Columns of pay_result, and the answer as values of them, for a function that answers many. */
+#define PAY_RESULT_COLUMNS 18
+
+extern void PayShowAnswer(PayStore *store, const PayAnswer *answer, Datum *values, bool *nulls);
 
 /* The same for the usual answer: about an attempt, or about the payment where that is NULL. */
 extern Datum PayReplyAbout(PayStore *store, const PayRecord *record, const PayAttempt *attempt,

@@ -16,6 +16,7 @@
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "utils/acl.h"
+#include "utils/datetime.h"
 #include "utils/rel.h"
 
 /* 16 moved the macros of variable-length values to a header of their own. */
@@ -165,6 +166,20 @@ PayCompatIndexBeginScan(Relation heap, Relation index, Snapshot snapshot, int nk
 	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
 #else
 	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+/* Read what ParseDateTime() has split; 0 if it is a time. */
+static inline int
+PayCompatDecodeDateTime(char **field, int *kind, int n, int *type, struct pg_tm *tm, fsec_t *fsec,
+						int *zone)
+{
+#if PG_VERSION_NUM >= 160000
+	DateTimeErrorExtra extra;
+
+	return DecodeDateTime(field, kind, n, type, tm, fsec, zone, &extra);
+#else
+	return DecodeDateTime(field, kind, n, type, tm, fsec, zone);
 #endif
 }
 

@@ -63,12 +63,7 @@ ParseHold(const char *hold)
 static int
 CompareWanted(const ListCell *a, const ListCell *b)
 {
-	const text *x = ((PayWanted *) lfirst(a))->name;
-	const text *y = ((PayWanted *) lfirst(b))->name;
-	int			difference = memcmp(VARDATA_ANY(x), VARDATA_ANY(y),
-									Min(VARSIZE_ANY_EXHDR(x), VARSIZE_ANY_EXHDR(y)));
-
-	return difference != 0 ? difference : (int) VARSIZE_ANY_EXHDR(x) - (int) VARSIZE_ANY_EXHDR(y);
+	return PayCompareTexts(((PayWanted *) lfirst(a))->name, ((PayWanted *) lfirst(b))->name);
 }
 
 List *
@@ -364,6 +359,48 @@ PayTryLockHolds(PayStore *store, const PayPayment *payment)
 			return false;
 	}
 	return true;
+}
+
+List *
+PayAddGivenBack(PayStore *store, const PayPayment *payment, List *resources)
+{
+	ListCell   *cell;
+
+	foreach(cell, PayListHolds(store, payment->pay_no))
+	{
+		PayHold    *hold = lfirst(cell);
+
+		if (PayTextIs(hold->state, "held") && !hold->external)
+			resources = lappend(resources, list_make2(payment->merchant, hold->resource));
+	}
+	return resources;
+}
+
+static int
+CompareResources(const ListCell *a, const ListCell *b)
+{
+	const List *x = lfirst(a);
+	const List *y = lfirst(b);
+	int			difference = PayCompareTexts(linitial(x), linitial(y));
+
+	return difference != 0 ? difference : PayCompareTexts(lsecond(x), lsecond(y));
+}
+
+void
+PayLockGivenBack(PayStore *store, List *resources)
+{
+	ListCell   *cell;
+
+	list_sort(resources, CompareResources);
+	foreach(cell, resources)
+	{
+		List	   *name = lfirst(cell);
+		PayResource resource;
+
+		CHECK_FOR_INTERRUPTS();
+		if (PayFindResource(store, linitial(name), lsecond(name), &resource))
+			PayLockResource(store, &resource);
+	}
 }
 
 /* Ask a participant to do something now. */

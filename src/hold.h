@@ -62,4 +62,12 @@ extern bool PayTryLockHolds(PayStore *store, const PayPayment *payment);
 /* The payment is paid, or over, or replaced: confirm or release what it still holds. */
 extern void PaySettleHolds(PayStore *store, const PayRecord *record);
 
+/*
+ * For a call that may end many payments: what a payment gives back when it ends
+ * is added to a list, and all of it is locked in the order of merchant and name
+ * before the first one ends.
+ */
+extern List *PayAddGivenBack(PayStore *store, const PayPayment *payment, List *resources);
+extern void PayLockGivenBack(PayStore *store, List *resources);
+
 #endif							/* PAY_HOLD_H */

@@ -39,7 +39,13 @@ PayLowestNumber(TimestampTz made_at)
 PayNumber
 PayNewNumber(int shard)
 {
-	PayNumber	number = PayLowestNumber(GetCurrentTimestamp());
+	return PayNewNumberOf(shard, GetCurrentTimestamp());
+}
+
+PayNumber
+PayNewNumberOf(int shard, TimestampTz made_at)
+{
+	PayNumber	number = PayLowestNumber(made_at);
 	uint64		random = pg_prng_uint64(&pg_global_prng_state);
 	int			i;
 

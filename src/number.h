@@ -30,6 +30,9 @@ typedef pg_uuid_t PayNumber;
 /* Draw a payment's number for now and this shard. */
 extern PayNumber PayNewNumber(int shard);
 
+/* The same for another time since 1970. */
+extern PayNumber PayNewNumberOf(int shard, TimestampTz made_at);
+
 /* The number of an attempt, given its own payment's or any attempt's number. */
 extern PayNumber PayAttemptNumber(PayNumber number, int route, int attempt);
 

@@ -115,10 +115,16 @@ PayRecordAttempt(const PayRecord *record, PayNumber trade_no)
 }
 
 bool
+PayIsToEnd(const PayPayment *payment, TimestampTz now)
+{
+	return payment->end_requested ||
+		(payment->valid_until != PAY_NO_TIME && payment->valid_until <= now);
+}
+
+bool
 PayRecordEnds(const PayRecord *record, TimestampTz now)
 {
-	return record->payment.end_requested ||
-		(record->payment.valid_until != PAY_NO_TIME && record->payment.valid_until <= now);
+	return PayIsToEnd(&record->payment, now);
 }
 
 bool
@@ -180,8 +186,8 @@ PayCollect(PayRecord *record, PayAttempt *attempt, int64 amount, bool wins, Time
 	PayStepAttempt(record, attempt, PAY_PAID, now);
 }
 
-void
-PaySaveEvent(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
+PayEvent
+PayMakeEvent(const PayRecord *record, const PayAttempt *attempt,
 			 PayState payment_before, PayState attempt_before,
 			 const PayNews *news, PayDecision decision)
 {
@@ -215,6 +221,16 @@ PaySaveEvent(PayStore *store, const PayRecord *record, const PayAttempt *attempt
 	event.refund_reported = news->refund_reported;
 	event.refund_before = news->refund_before;
 	event.refund_after = news->refund_after;
+	return event;
+}
+
+void
+PaySaveEvent(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
+			 PayState payment_before, PayState attempt_before,
+			 const PayNews *news, PayDecision decision)
+{
+	PayEvent	event = PayMakeEvent(record, attempt, payment_before, attempt_before, news, decision);
+
 	PayInsertEvent(store, &event);
 }
 

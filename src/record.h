@@ -71,6 +71,7 @@ extern bool PayNumberFits(const PayPayment *payment, PayNumber number);
 extern PayAttempt *PayRecordAttempt(const PayRecord *record, PayNumber trade_no);
 
 /* Is the payment to end when no attempt is open any more? */
+extern bool PayIsToEnd(const PayPayment *payment, TimestampTz now);
 extern bool PayRecordEnds(const PayRecord *record, TimestampTz now);
 
 /* The route of an attempt is gone from pay_channel: an error. */
@@ -122,7 +123,12 @@ extern void PayStepOpenAttempts(PayStore *store, PayRecord *record, PayState to,
  */
 extern void PayQueueAttempts(PayStore *store, PayRecord *record);
 
-/* Write only the event, with the payment's last_seq as its number. */
+/* The event that says what changed, with the payment's last_seq as its number. */
+extern PayEvent PayMakeEvent(const PayRecord *record, const PayAttempt *attempt,
+							 PayState payment_before, PayState attempt_before,
+							 const PayNews *news, PayDecision decision);
+
+/* Write only that event. */
 extern void PaySaveEvent(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
 						 PayState payment_before, PayState attempt_before,
 						 const PayNews *news, PayDecision decision);

@@ -74,10 +74,9 @@ FitsStep(const PayAttempt *attempt, const PayRefund *refund, PayRefundState from
 		refund->amount <= PayRefundable(attempt);
 }
 
-/* Let the sums follow a refund's step. */
-static void
-MoveSums(PayRecord *record, PayAttempt *attempt, const PayRefund *refund,
-		 PayRefundState from, PayRefundState to)
+void
+PayMoveSums(PayRecord *record, PayAttempt *attempt, const PayRefund *refund,
+			PayRefundState from, PayRefundState to)
 {
 	Assert(from != PAY_REFUND_SUCCEEDED);
 	if (IsExtra(refund))
@@ -94,9 +93,9 @@ MoveSums(PayRecord *record, PayAttempt *attempt, const PayRefund *refund,
 	}
 }
 
-static PayNews
-RefundNews(const char *source, const PayRecord *record, const PayRefund *refund,
-		   PayRefundState before, text *reason)
+PayNews
+PayRefundNews(const char *source, const PayRecord *record, const PayRefund *refund,
+			  PayRefundState before, text *reason)
 {
 	PayNews		news;
 
@@ -166,9 +165,9 @@ FirstLook(PayStore *store, const PayAttempt *attempt, const PayRefund *refund)
 
 /* ---- refunds that we open ---- */
 
-static PayRefund
-NewRefund(const PayRecord *record, const PayAttempt *attempt, const char *kind, text *refund_no,
-		  int64 amount, text *reason)
+PayRefund
+PayNewRefund(const PayRecord *record, const PayAttempt *attempt, const char *kind, text *refund_no,
+			 int64 amount, text *reason)
 {
 	PayRefund	refund;
 
@@ -186,9 +185,8 @@ NewRefund(const PayRecord *record, const PayAttempt *attempt, const char *kind, 
 	return refund;
 }
 
-/* Insert a refund, and queue it; false, and nothing written, if its number is taken. */
-static bool
-InsertRefund(PayStore *store, const PayAttempt *attempt, PayRefund *refund)
+bool
+PayAddRefund(PayStore *store, const PayAttempt *attempt, PayRefund *refund)
 {
 	if (!PayInsertRefund(store, refund))
 		return false;
@@ -203,10 +201,10 @@ OpenRefund(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *r
 {
 	PayNews		news;
 
-	if (!InsertRefund(store, attempt, refund))
+	if (!PayAddRefund(store, attempt, refund))
 		return false;
-	MoveSums(record, attempt, refund, PAY_NO_REFUND_STATE, (PayRefundState) refund->state);
-	news = RefundNews("refund", record, refund, PAY_NO_REFUND_STATE, refund->reason);
+	PayMoveSums(record, attempt, refund, PAY_NO_REFUND_STATE, (PayRefundState) refund->state);
+	news = PayRefundNews("refund", record, refund, PAY_NO_REFUND_STATE, refund->reason);
 	SaveRefund(store, record, attempt, &news, PAY_PROCEED);
 	return true;
 }
@@ -226,9 +224,8 @@ OwnRefundNo(PayNumber number, char letter, const char *tail)
 	return cstring_to_text(psprintf("%s%c%s", text_to_cstring(PayNumberText(number)), letter, tail));
 }
 
-/* Is it of the form of these? */
-static bool
-IsOwnRefundNo(const text *refund_no)
+bool
+PayIsOwnRefundNo(const text *refund_no)
 {
 	const char *data = VARDATA_ANY(refund_no);
 	int			length = VARSIZE_ANY_EXHDR(refund_no);
@@ -259,7 +256,7 @@ PaySurplusRefundNo(const PayAttempt *attempt)
 void
 PayOpenSurplus(PayStore *store, PayRecord *record, PayAttempt *attempt, const char *reason)
 {
-	PayRefund	refund = NewRefund(record, attempt, "surplus", PaySurplusRefundNo(attempt),
+	PayRefund	refund = PayNewRefund(record, attempt, "surplus", PaySurplusRefundNo(attempt),
 								   attempt->amount_collected, cstring_to_text(reason));
 
 	if (!OpenRefund(store, record, attempt, &refund))
@@ -280,7 +277,7 @@ text *
 PayOpenExtra(PayStore *store, PayRecord *record, PayAttempt *attempt, int64 amount,
 			 const text *channel_txn, text *reason)
 {
-	PayRefund	refund = NewRefund(record, attempt, "extra", ExtraRefundNo(attempt, channel_txn),
+	PayRefund	refund = PayNewRefund(record, attempt, "extra", ExtraRefundNo(attempt, channel_txn),
 								   amount, reason);
 
 	attempt->amount_extra += amount;
@@ -301,7 +298,7 @@ PayOpenDisputed(PayStore *store, PayRecord *record, PayAttempt *attempt, int64 d
 {
 	text	   *refund_no = OwnRefundNo(record->payment.pay_no, DISPUTE_LETTER,
 										psprintf("%lld", (long long) dispute_id));
-	PayRefund	refund = NewRefund(record, attempt, "refund", refund_no, PayRefundable(attempt), reason);
+	PayRefund	refund = PayNewRefund(record, attempt, "refund", refund_no, PayRefundable(attempt), reason);
 
 	if (!OpenRefund(store, record, attempt, &refund))
 		ThrowNumberTaken(refund_no);
@@ -398,10 +395,9 @@ PaidAttempt(const PayRecord *record, PayNumber number)
 	return attempt;
 }
 
-/* A refund that became abnormal waits for a person. */
-static void
-ReviewAbnormal(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
-			   const PayRefund *refund, const PayNews *news)
+void
+PayReviewAbnormal(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
+				  const PayRefund *refund, const PayNews *news)
 {
 	if (refund->state == PAY_REFUND_ABNORMAL)
 		PayOpenReview(store, "abnormal", record, attempt, news, PayNumberText(attempt->trade_no),
@@ -421,7 +417,7 @@ StepRefund(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *r
 		refund->channel_txn = news->channel_txn;
 	if (from != to)
 	{
-		MoveSums(record, attempt, refund, from, to);
+		PayMoveSums(record, attempt, refund, from, to);
 		refund->state = to;
 	}
 	if (NeedsWorker(to) && (!NeedsWorker(from) || refund->check_at == PAY_NO_TASK))
@@ -433,7 +429,7 @@ StepRefund(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *r
 	PayUpdateRefund(store, refund);
 	SaveRefund(store, record, attempt, news, decision);
 	if (from != to)
-		ReviewAbnormal(store, record, attempt, refund, news);
+		PayReviewAbnormal(store, record, attempt, refund, news);
 }
 
 /* Would this report, if it were right, mean that money moved otherwise than we know? */
@@ -518,7 +514,7 @@ static Datum
 TryAgain(PayStore *store, PayRecord *record, PayRefund *refund, text *reason)
 {
 	PayAttempt *attempt = AttemptOf(record, refund);
-	PayNews		news = RefundNews("refund", record, refund, PAY_REFUND_FAILED, reason);
+	PayNews		news = PayRefundNews("refund", record, refund, PAY_REFUND_FAILED, reason);
 
 	if (!FitsStep(attempt, refund, PAY_REFUND_FAILED, PAY_REFUND_REQUESTED))
 		ThrowNothingLeft(attempt, refund->refund_no, refund->amount, record->payment.currency);
@@ -552,7 +548,7 @@ pay_refund(PG_FUNCTION_ARGS)
 		return refund.state == PAY_REFUND_FAILED ?
 			TryAgain(store, &record, &refund, reason) : ReplyReplayed(store, &record, &refund);
 
-	if (IsOwnRefundNo(refund_no))
+	if (PayIsOwnRefundNo(refund_no))
 		ereport(ERROR,
 				(errcode(PAY_ERR_BAD_ARGUMENT),
 				 errmsg("reserved refund_no: \"%s\"", text_to_cstring(refund_no)),
@@ -561,7 +557,7 @@ pay_refund(PG_FUNCTION_ARGS)
 	attempt = PaidAttempt(&record, number);
 	if (amount > PayRefundable(attempt))
 		ThrowNothingLeft(attempt, refund_no, amount, record.payment.currency);
-	refund = NewRefund(&record, attempt, "refund", refund_no, amount, reason);
+	refund = PayNewRefund(&record, attempt, "refund", refund_no, amount, reason);
 	if (!OpenRefund(store, &record, attempt, &refund))
 	{
 		/* another payment of this merchant took the number at the same time */
@@ -616,7 +612,7 @@ pay_refund_transition(PG_FUNCTION_ARGS)
 	/* that money went back is news, and news of money is never refused */
 	if (to != PAY_REFUND_SUCCEEDED && !FitsStep(attempt, &refund, from, to))
 		ThrowNothingLeft(attempt, refund_no, refund.amount, record.payment.currency);
-	news = RefundNews("refund_transition", &record, &refund, from, reason);
+	news = PayRefundNews("refund_transition", &record, &refund, from, reason);
 	news.refund_reported = to;
 	news.channel_txn = channel_txn;
 	decision = from == to ? PAY_UNCHANGED : PAY_APPLIED;
@@ -726,7 +722,7 @@ FindMismatchOfAdopted(PayStore *store, const PayRecord *record, const PayAttempt
 	const PayNews *news = &report->news;
 	const char *mismatch;
 
-	if (IsOwnRefundNo(news->refund_no))
+	if (PayIsOwnRefundNo(news->refund_no))
 		return "only pay_idem gives numbers of this form";
 	if (attempt == NULL)
 		return psprintf("the payment is %s, no attempt has won it",
@@ -809,17 +805,17 @@ Adopt(PayStore *store, PayRecord *record, const RefundReport *report)
 
 	if (mismatch != NULL)
 		return ReplyMismatch(store, record, attempt, report, mismatch);
-	refund = NewRefund(record, attempt, text_to_cstring(report->kind), news.refund_no, news.amount, NULL);
+	refund = PayNewRefund(record, attempt, text_to_cstring(report->kind), news.refund_no, news.amount, NULL);
 	refund.state = news.refund_reported;
 	refund.adopted = true;
 	refund.channel_txn = news.channel_txn;
-	if (!InsertRefund(store, attempt, &refund))
+	if (!PayAddRefund(store, attempt, &refund))
 		return ReplyMismatch(store, record, attempt, report, number_taken);
-	MoveSums(record, attempt, &refund, PAY_NO_REFUND_STATE, news.refund_reported);
+	PayMoveSums(record, attempt, &refund, PAY_NO_REFUND_STATE, news.refund_reported);
 	news.refund_after = news.refund_reported;
 	SaveRefund(store, record, attempt, &news, PAY_APPLIED);
 	Review(store, "adopted", record, attempt, report, "the channel started it; it was not asked for here");
-	ReviewAbnormal(store, record, attempt, &refund, &news);
+	PayReviewAbnormal(store, record, attempt, &refund, &news);
 	ReviewConflict(store, record, attempt, report);
 	return Reply(store, record, attempt, &refund, PAY_APPLIED, "adopted: the channel started it");
 }
@@ -938,7 +934,7 @@ PayAcceptRefund(PayStore *store, PayRecord *record, const PayReview *review, tex
 			return psprintf("the refund is in state %s", PayRefundStateLabel((PayRefundState) refund.state));
 		if (!FitsStep(attempt, &refund, (PayRefundState) refund.state, reported))
 			return psprintf("only %lld are refundable", (long long) PayRefundable(attempt));
-		news = RefundNews("review", record, &refund, (PayRefundState) refund.state, reason);
+		news = PayRefundNews("review", record, &refund, (PayRefundState) refund.state, reason);
 		news.refund_reported = reported;
 		news.channel_txn = review->channel_txn;
 		StepRefund(store, record, attempt, &refund, reported, &news, PAY_APPLIED);
@@ -947,21 +943,21 @@ PayAcceptRefund(PayStore *store, PayRecord *record, const PayReview *review, tex
 	if (review->attempt < 1 || review->attempt > record->payment.routes.n)
 		return "it names no attempt of ours";
 	attempt = record->attempt[review->attempt - 1];
-	if (!IsAdoptable(reported) || IsOwnRefundNo(review->refund_no))
+	if (!IsAdoptable(reported) || PayIsOwnRefundNo(review->refund_no))
 		return "it cannot be a refund of this payment";
 	if (review->amount < 1 || review->amount > PayRefundable(attempt))
 		return psprintf("only %lld are refundable", (long long) PayRefundable(attempt));
-	refund = NewRefund(record, attempt, "refund", review->refund_no, review->amount, reason);
+	refund = PayNewRefund(record, attempt, "refund", review->refund_no, review->amount, reason);
 	refund.state = reported;
 	refund.adopted = true;
 	refund.channel_txn = review->channel_txn;
-	if (!InsertRefund(store, attempt, &refund))
+	if (!PayAddRefund(store, attempt, &refund))
 		return number_taken;
-	MoveSums(record, attempt, &refund, PAY_NO_REFUND_STATE, reported);
-	news = RefundNews("review", record, &refund, PAY_NO_REFUND_STATE, reason);
+	PayMoveSums(record, attempt, &refund, PAY_NO_REFUND_STATE, reported);
+	news = PayRefundNews("review", record, &refund, PAY_NO_REFUND_STATE, reason);
 	news.refund_reported = reported;
 	SaveRefund(store, record, attempt, &news, PAY_APPLIED);
-	ReviewAbnormal(store, record, attempt, &refund, &news);
+	PayReviewAbnormal(store, record, attempt, &refund, &news);
 	return NULL;
 }
 
@@ -982,7 +978,7 @@ PayFollowRefund(PayStore *store, const PayRefund *refund, PayRefundState before,
 	if (!FitsStep(attempt, refund, before, after))
 		ThrowNothingLeft(attempt, refund->refund_no, refund->amount, record.payment.currency);
 	if (before != after)
-		MoveSums(&record, attempt, refund, before, after);
+		PayMoveSums(&record, attempt, refund, before, after);
 	if (NeedsWorker(after) && (!NeedsWorker(before) || refund->check_at == PAY_NO_TASK))
 	{
 		PayRefund	queued = *refund;
@@ -997,5 +993,5 @@ PayFollowRefund(PayStore *store, const PayRefund *refund, PayRefundState before,
 	news.refund_after = after;
 	SaveRefund(store, &record, attempt, &news, PAY_APPLIED);
 	if (before != after)
-		ReviewAbnormal(store, &record, attempt, refund, &news);
+		PayReviewAbnormal(store, &record, attempt, refund, &news);
 }

@@ -59,4 +59,25 @@ extern const char *PayAcceptRefund(PayStore *store, PayRecord *record, const Pay
 extern void PayFollowRefund(PayStore *store, const PayRefund *refund, PayRefundState before,
 							const PayNews *news);
 
+/*
+ * For whoever writes refunds that were opened elsewhere: a refund in state
+ * requested; the news of one, with the state before; let the sums follow its
+ * step; insert it and queue what is to be done about it, false and nothing
+ * written if its number is taken.
+ */
+extern PayRefund PayNewRefund(const PayRecord *record, const PayAttempt *attempt, const char *kind,
+							  text *refund_no, int64 amount, text *reason);
+extern PayNews PayRefundNews(const char *source, const PayRecord *record, const PayRefund *refund,
+							 PayRefundState before, text *reason);
+extern void PayMoveSums(PayRecord *record, PayAttempt *attempt, const PayRefund *refund,
+						PayRefundState from, PayRefundState to);
+extern bool PayAddRefund(PayStore *store, const PayAttempt *attempt, PayRefund *refund);
+
+/* Is a number of the form that only refunds have that we open ourselves? */
+extern bool PayIsOwnRefundNo(const text *refund_no);
+
+/* A refund that became abnormal waits for a person. */
+extern void PayReviewAbnormal(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
+							  const PayRefund *refund, const PayNews *news);
+
 #endif							/* PAY_REFUND_H */

@@ -8,7 +8,7 @@
  * the message once more, decides, and writes the event.  A message counts as
  * handled if and only if its event exists.
  */
-#include "postgres.h"
+#include "report.h"
 
 #include "answer.h"
 #include "errors.h"
@@ -19,22 +19,12 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-/* A report, from a channel's callback or as the caller's own step. */
-typedef struct Report
-{
-	PayNews		news;
-	text	   *trade_no;		/* as it was given */
-	PayNumber	number;
-	text	   *channel;		/* NULL: the caller's own step */
-	bool		conflict;		/* its message id is known with other content */
-} Report;
-
 /*
  * Is it a step of the payment and all its attempts?  Money and its capture are
  * one attempt's, and so is whatever a channel reports.
  */
 static bool
-IsAboutPayment(const Report *report)
+IsAboutPayment(const PayReport *report)
 {
 	return report->channel == NULL && PayNumberAttempt(report->number) == 0 &&
 		!PayIsAboutMoney(report->news.reported) && report->news.reported != PAY_CAPTURING;
@@ -259,13 +249,19 @@ ApplyReport(PayRecord *record, PayAttempt *attempt, const PayNews *news, PayDeci
 
 /* ---- messages ---- */
 
+text *
+PayCallbackSource(const text *channel)
+{
+	return cstring_to_text(psprintf("callback:%s", text_to_cstring(channel)));
+}
+
 /*
- * Was this message handled before?  A known id with the same content is; with
- * other content it is news without an id.  What the caller's own step leaves
- * out (amount, currency, which attempt of the payment) fits anything.
+ * A known id with the same content was handled; with other content it is news
+ * without an id.  What the caller's own step leaves out (amount, currency,
+ * which attempt of the payment) fits anything.
  */
-static bool
-FindHandled(PayStore *store, const PayRecord *record, Report *report, PayEvent *event)
+bool
+PayFindHandled(PayStore *store, const PayRecord *record, PayReport *report, PayEvent *event)
 {
 	const PayNews *news = &report->news;
 	bool		own = report->channel == NULL;
@@ -283,23 +279,27 @@ FindHandled(PayStore *store, const PayRecord *record, Report *report, PayEvent *
 
 /* Lock the record to decide on it; false, with its event, if the message was handled before. */
 static bool
-LockUnlessHandled(PayStore *store, PayRecord *record, Report *report, PayEvent *event)
+LockUnlessHandled(PayStore *store, PayRecord *record, PayReport *report, PayEvent *event)
 {
 	int32		seen = record->payment.last_seq;
 
-	if (FindHandled(store, record, report, event))
+	if (PayFindHandled(store, record, report, event))
 		return false;
 	if (!PayLockRecord(store, record))
 		PayThrowNotFound(report->trade_no);
 	/* where no event came in the meantime, neither did the message */
-	return record->payment.last_seq == seen || !FindHandled(store, record, report, event);
+	return record->payment.last_seq == seen || !PayFindHandled(store, record, report, event);
 }
 
-static void
-FindChannelOf(PayStore *store, const PayAttempt *attempt, PayChannel *channel)
+/* The channel of an attempt, for an answer. */
+static PayChannel *
+ChannelOf(PayStore *store, const PayAttempt *attempt)
 {
+	PayChannel *channel = palloc(sizeof(PayChannel));
+
 	if (!PayFindRoute(store, attempt->route, channel))
 		PayThrowNoRoute(attempt);
+	return channel;
 }
 
 /* The refund that a decision opened; NULL if it opened none. */
@@ -309,44 +309,39 @@ SurplusRefundNo(const PayAttempt *attempt, PayDecision decision, PayState report
 	return decision == PAY_SURPLUS && reported == PAY_PAID ? PaySurplusRefundNo(attempt) : NULL;
 }
 
-/* The first answer again. */
-static Datum
-ReplyReplayed(PayStore *store, const PayRecord *record, const PayEvent *event)
+void
+PayAnswerReplayed(PayStore *store, const PayRecord *record, const PayEvent *event, PayAnswer *answer)
 {
-	PayAnswer	answer;
-	PayChannel	channel;
-
-	memset(&answer, 0, sizeof(answer));
-	answer.decision = PAY_REPLAYED;
-	answer.record = record;
-	answer.payment_state = (PayState) event->payment_after;
+	memset(answer, 0, sizeof(*answer));
+	answer->decision = PAY_REPLAYED;
+	answer->record = record;
+	answer->payment_state = (PayState) event->payment_after;
 	if (event->attempt > 0 && event->attempt <= record->payment.routes.n)
 	{
-		answer.attempt = record->attempt[event->attempt - 1];
-		answer.attempt_state = (PayState) event->attempt_after;
-		FindChannelOf(store, answer.attempt, &channel);
-		answer.channel = &channel;
-		answer.refund_no = SurplusRefundNo(answer.attempt, (PayDecision) event->decision,
-										   (PayState) event->reported);
+		answer->attempt = record->attempt[event->attempt - 1];
+		answer->attempt_state = (PayState) event->attempt_after;
+		answer->channel = ChannelOf(store, answer->attempt);
+		answer->refund_no = SurplusRefundNo(answer->attempt, (PayDecision) event->decision,
+											(PayState) event->reported);
 	}
-	answer.detail = psprintf("handled before: %s", PayDecisionLabel((PayDecision) event->decision));
-	return PayReply(store, &answer);
+	answer->detail = psprintf("handled before: %s", PayDecisionLabel((PayDecision) event->decision));
 }
 
-/* Keep a report that fits nothing, once, and say so. */
-static Datum
-ReplyUnmatched(PayStore *store, const Report *report)
+void
+PayAnswerUnmatched(const PayReport *report, PayAnswer *answer)
 {
-	PayAnswer	answer;
+	memset(answer, 0, sizeof(*answer));
+	answer->decision = PAY_UNMATCHED;
+	answer->trade_no = report->trade_no;
+	answer->detail = "no such attempt: answer the channel \"not OK\", so that it sends again";
+}
 
+void
+PayKeepUnmatched(PayStore *store, const PayReport *report)
+{
 	PayCheckChannelIsKnown(store, report->channel);
 	PayOpenReview(store, "unmatched", NULL, NULL, &report->news, report->trade_no,
 				  "there is no such attempt");
-	memset(&answer, 0, sizeof(answer));
-	answer.decision = PAY_UNMATCHED;
-	answer.trade_no = report->trade_no;
-	answer.detail = "no such attempt: answer the channel \"not OK\", so that it sends again";
-	return PayReply(store, &answer);
 }
 
 /* ---- one attempt ---- */
@@ -384,9 +379,8 @@ OnlyAttempt(const PayRecord *record)
 	return open == 0 && record->payment.routes.n == 1 ? record->attempt[0] : NULL;
 }
 
-/* The attempt that a report is about, the payment's number meaning its only one; NULL if there is none. */
-static PayAttempt *
-MeantAttempt(const PayRecord *record, const Report *report)
+PayAttempt *
+PayMeantAttempt(const PayRecord *record, const PayReport *report)
 {
 	return PayNumberAttempt(report->number) > 0 ?
 		PayRecordAttempt(record, report->number) : OnlyAttempt(record);
@@ -394,7 +388,7 @@ MeantAttempt(const PayRecord *record, const Report *report)
 
 /* The caller's own step must say which attempt it means. */
 static void
-ThrowNoAttemptMeant(const PayRecord *record, const Report *report)
+ThrowNoAttemptMeant(const PayRecord *record, const PayReport *report)
 {
 	if (record->payment.routes.n == 0)
 		ThrowIllegalPaymentStep(record, report->news.reported);
@@ -411,7 +405,7 @@ ThrowNoAttemptMeant(const PayRecord *record, const Report *report)
  * attempt's: for money what is expected, to capture all that is authorized.
  */
 static PayNews
-MeantNews(const PayRecord *record, const PayAttempt *attempt, const Report *report)
+MeantNews(const PayRecord *record, const PayAttempt *attempt, const PayReport *report)
 {
 	PayNews		news = report->news;
 
@@ -428,39 +422,37 @@ MeantNews(const PayRecord *record, const PayAttempt *attempt, const Report *repo
 	return news;
 }
 
-static Datum
-ReportAttempt(PayStore *store, PayRecord *record, Report *report)
+void
+PayReportAttempt(PayStore *store, PayRecord *record, const PayReport *report, TimestampTz now,
+				 PayAnswer *answer)
 {
-	PayAttempt *attempt;
-	PayChannel	channel;
+	PayAttempt *attempt = PayMeantAttempt(record, report);
+	PayChannel *channel;
 	PayNews		news;
 	PayNews		event_news;
-	PayEvent	handled;
 	PayDecision decision;
 	PayState	payment_before;
 	PayState	attempt_before;
-	PayAnswer	answer;
 	const char *detail;
 
-	if (!LockUnlessHandled(store, record, report, &handled))
-		return ReplyReplayed(store, record, &handled);
-
-	attempt = MeantAttempt(record, report);
 	if (attempt == NULL && report->channel != NULL)
-		return ReplyUnmatched(store, report);
+	{
+		PayAnswerUnmatched(report, answer);
+		return;
+	}
 	if (attempt == NULL)
 		ThrowNoAttemptMeant(record, report);
 	news = MeantNews(record, attempt, report);
-	FindChannelOf(store, attempt, &channel);
-	if (report->channel != NULL && !PayTextsEqual(report->channel, channel.channel))
+	channel = ChannelOf(store, attempt);
+	if (report->channel != NULL && !PayTextsEqual(report->channel, channel->channel))
 		PayCheckChannelIsKnown(store, report->channel);
 	if (report->channel == NULL)
 		CheckOwnStep(record, attempt, &news);
 
 	payment_before = (PayState) record->payment.state;
 	attempt_before = (PayState) attempt->state;
-	decision = DecideReport(store, record, attempt, &channel, report->channel, &news, &detail);
-	ApplyReport(record, attempt, &news, decision, GetCurrentTimestamp());
+	decision = DecideReport(store, record, attempt, channel, report->channel, &news, &detail);
+	ApplyReport(record, attempt, &news, decision, now);
 	attempt->asked_by = NULL;
 	event_news = report->conflict ? PayNewsWithoutId(&news) : news;
 	PaySaveRecord(store, record, attempt, payment_before, attempt_before, &event_news, decision);
@@ -477,13 +469,28 @@ ReportAttempt(PayStore *store, PayRecord *record, Report *report)
 	if (decision == PAY_SURPLUS && news.reported == PAY_PAID)
 		PayOpenSurplus(store, record, attempt, detail);
 
-	memset(&answer, 0, sizeof(answer));
-	answer.decision = decision;
-	answer.record = record;
-	answer.attempt = attempt;
-	answer.channel = &channel;
-	answer.refund_no = SurplusRefundNo(attempt, decision, news.reported);
-	answer.detail = detail;
+	memset(answer, 0, sizeof(*answer));
+	answer->decision = decision;
+	answer->record = record;
+	answer->attempt = attempt;
+	answer->channel = channel;
+	answer->refund_no = SurplusRefundNo(attempt, decision, news.reported);
+	answer->detail = detail;
+}
+
+/* Decide on a report about an attempt, and answer it. */
+static Datum
+ReportAttempt(PayStore *store, PayRecord *record, PayReport *report)
+{
+	PayEvent	handled;
+	PayAnswer	answer;
+
+	if (LockUnlessHandled(store, record, report, &handled))
+		PayReportAttempt(store, record, report, GetCurrentTimestamp(), &answer);
+	else
+		PayAnswerReplayed(store, record, &handled, &answer);
+	if (answer.decision == PAY_UNMATCHED)
+		PayKeepUnmatched(store, report);
 	return PayReply(store, &answer);
 }
 
@@ -535,16 +542,20 @@ IsThere(const PayRecord *record, PayState to)
  * changes, then one for the payment as a whole, which carries the request id.
  */
 static Datum
-ReportPayment(PayStore *store, PayRecord *record, Report *report)
+ReportPayment(PayStore *store, PayRecord *record, PayReport *report)
 {
 	PayState	to = report->news.reported;
 	PayDecision decision = PAY_APPLIED;
 	PayEvent	handled;
+	PayAnswer	replayed;
 	PayNews		event_news;
 	PayState	before;
 
 	if (!LockUnlessHandled(store, record, report, &handled))
-		return ReplyReplayed(store, record, &handled);
+	{
+		PayAnswerReplayed(store, record, &handled, &replayed);
+		return PayReply(store, &replayed);
+	}
 
 	event_news = report->conflict ? PayNewsWithoutId(&report->news) : report->news;
 	if (IsThere(record, to))
@@ -568,19 +579,15 @@ ReportPayment(PayStore *store, PayRecord *record, Report *report)
 
 /* ---- SQL functions ---- */
 
-PG_FUNCTION_INFO_V1(pay_callback);
-Datum
-pay_callback(PG_FUNCTION_ARGS)
+void
+PayCallbackArguments(FunctionCallInfo fcinfo, PayReport *report)
 {
-	Report		report;
-	PayNews    *news = &report.news;
-	PayStore   *store;
-	PayRecord	record;
+	PayNews    *news = &report->news;
 
-	memset(&report, 0, sizeof(report));
-	report.channel = PayKeyArgument(fcinfo, 0, "channel", PAY_REQUIRED);
+	memset(report, 0, sizeof(*report));
+	report->channel = PayKeyArgument(fcinfo, 0, "channel", PAY_REQUIRED);
 	news->message_id = PayKeyArgument(fcinfo, 1, "callback_id", PAY_OPTIONAL);
-	report.trade_no = PayKeyArgument(fcinfo, 2, "trade_no", PAY_REQUIRED);
+	report->trade_no = PayKeyArgument(fcinfo, 2, "trade_no", PAY_REQUIRED);
 	news->reported = PayStateArgument(fcinfo, 3, "reported");
 	news->amount = PayAmountArgument(fcinfo, 4, "amount",
 									 PayIsAboutMoney(news->reported) ? PAY_REQUIRED : PAY_OPTIONAL);
@@ -589,21 +596,36 @@ pay_callback(PG_FUNCTION_ARGS)
 	news->channel_txn = PayKeyArgument(fcinfo, 6, "channel_txn", PAY_OPTIONAL);
 	news->occurred_at = PG_ARGISNULL(7) ? PAY_NO_TIME : PG_GETARG_TIMESTAMPTZ(7);
 	news->payload = PG_ARGISNULL(8) ? NULL : PG_DETOAST_DATUM(PG_GETARG_DATUM(8));
+	news->source = PayCallbackSource(report->channel);
+	if (!PayParseNumber(report->trade_no, &report->number))
+		memset(&report->number, 0, sizeof(report->number));
+}
 
+PG_FUNCTION_INFO_V1(pay_callback);
+Datum
+pay_callback(PG_FUNCTION_ARGS)
+{
+	PayReport	report;
+	PayStore   *store;
+	PayRecord	record;
+	PayAnswer	unmatched;
+
+	PayCallbackArguments(fcinfo, &report);
 	store = PayStoreOpen(fcinfo, PAY_WRITES);
-	news->source = cstring_to_text(psprintf("callback:%s", text_to_cstring(report.channel)));
-	if (!PayParseNumber(report.trade_no, &report.number) ||
-		!PayFindRecord(store, PayPaymentNumber(report.number), &record) ||
-		MeantAttempt(&record, &report) == NULL)
-		return ReplyUnmatched(store, &report);
-	return ReportAttempt(store, &record, &report);
+	if (!PayNumberIsNone(report.number) &&
+		PayFindRecord(store, PayPaymentNumber(report.number), &record) &&
+		PayMeantAttempt(&record, &report) != NULL)
+		return ReportAttempt(store, &record, &report);
+	PayAnswerUnmatched(&report, &unmatched);
+	PayKeepUnmatched(store, &report);
+	return PayReply(store, &unmatched);
 }
 
 PG_FUNCTION_INFO_V1(pay_transition);
 Datum
 pay_transition(PG_FUNCTION_ARGS)
 {
-	Report		report;
+	PayReport	report;
 	PayNews    *news = &report.news;
 	PayStore   *store;
 	PayRecord	record;

@@ -37,6 +37,8 @@ INSERT INTO bad_input.good VALUES
 	('pay_transition', $${"trade_no": "bad_input.trade_no()", "to_state": "'unknown'"}$$),
 	('pay_callback', $${"channel": "'test'", "callback_id": "'C2'", "trade_no": "bad_input.trade_no()",
 		"reported": "'paid'", "amount": "100", "currency": "'CNY'"}$$),
+	('pay_callbacks', $${"messages": "bad_input.message()"}$$),
+	('pay_import', $${"payments": "'[{\"order_no\": \"B7\", \"amount\": 100, \"currency\": \"CNY\", \"merchant\": \"bad\"}]'"}$$),
 	('pay_review_resolve', $${"review_id": "bad_input.review_id()", "verdict": "'dismiss'", "reason": "'a test'"}$$),
 	('pay_refund', $${"trade_no": "bad_input.paid()", "refund_no": "'F2'", "amount": "50", "reason": "'a test'"}$$),
 	('pay_refund_transition', $${"refund_no": "'F1'", "to_state": "'processing'", "merchant": "'bad'"}$$),
@@ -59,6 +61,10 @@ INSERT INTO bad_input.good VALUES
 	('pay_grant', $${"role": "current_user::text", "kind": "'auditor'"}$$);
 CREATE FUNCTION bad_input.trade_no() RETURNS text LANGUAGE sql STABLE AS
 	$$SELECT trade_no::text FROM pay_attempt JOIN pay_payment USING (pay_no) WHERE merchant = 'bad' AND order_no = 'B1'$$;
+-- A batch of one: a good message, with what is said otherwise.
+CREATE FUNCTION bad_input.message(other jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql STABLE AS
+	$$SELECT jsonb_build_array(jsonb_build_object('channel', 'test', 'callback_id', 'C2', 'trade_no', bad_input.trade_no(),
+		'reported', 'paid', 'amount', 100, 'currency', 'CNY') || other)$$;
 CREATE FUNCTION bad_input.paid() RETURNS text LANGUAGE sql STABLE AS
 	$$SELECT trade_no::text FROM pay_attempt JOIN pay_payment USING (pay_no) WHERE merchant = 'bad' AND order_no = 'B2'$$;
 CREATE FUNCTION bad_input.holder() RETURNS text LANGUAGE sql STABLE AS
@@ -85,6 +91,12 @@ INSERT INTO bad_input.bad VALUES
 	-- a shop may have no name, but it is not NULL
 	('merchant', 'NULL', 'NULL', 'PY400'),
 	('merchant', '300 characters', $$repeat('x', 300)$$, 'PY400'),
+	-- a JSON array of at most 10,000
+	('array', 'NULL', 'NULL', 'PY400'),
+	('array', 'JSON''s null', $$'null'$$, 'PY400'),
+	('array', 'a number', $$'1'$$, 'PY400'),
+	('array', 'an object', $$'{"channel": "test"}'$$, 'PY400'),
+	('array', '10001 of them', $$(SELECT jsonb_agg('{}'::jsonb) FROM generate_series(1, 10001))$$, 'PY400'),
 	-- 1 to 2^53 - 1 minor units
 	('amount', 'NULL', 'NULL', 'PY400'),
 	('amount', '0', '0', 'PY400'),
@@ -238,6 +250,7 @@ INSERT INTO bad_input.kind VALUES
 	('pay_transition', 'channel_txn', 'optional key'),
 	('pay_callback', 'channel', 'channel'), ('pay_callback', 'callback_id', 'optional key'), ('pay_callback', 'reported', 'state'),
 	('pay_callback', 'amount', 'amount'), ('pay_callback', 'currency', 'currency'), ('pay_callback', 'channel_txn', 'optional key'),
+	('pay_callbacks', 'messages', 'array'), ('pay_import', 'payments', 'array'),
 	('pay_review_resolve', 'review_id', 'id'), ('pay_review_resolve', 'verdict', 'verdict'),
 	('pay_review_resolve', 'reason', 'required'),
 	('pay_refund', 'trade_no', 'number'), ('pay_refund', 'trade_no', 'number of nobody'), ('pay_refund', 'refund_no', 'key'),
@@ -283,6 +296,29 @@ INSERT INTO bad_input.own VALUES
 	('pay_callback', 'trade_no', 'NULL', 'NULL', 'PY400'),
 	('pay_callback', 'trade_no', 'empty', $$''$$, 'PY400'),
 	('pay_callback', 'trade_no', '300 characters', $$repeat('0', 300)$$, 'PY400'),
+	-- of many messages one that means nothing stops all
+	('pay_callbacks', 'messages', 'no object', $$'[1]'$$, 'PY400'),
+	('pay_callbacks', 'messages', 'an array', $$'[[]]'$$, 'PY400'),
+	('pay_callbacks', 'messages', 'the second one empty', $$bad_input.message() || '[{}]'$$, 'PY400'),
+	('pay_callbacks', 'messages', 'a key that there is not', $$bad_input.message('{"tradeno": "1"}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'channel a number', $$bad_input.message('{"channel": 1}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'channel unknown', $$bad_input.message('{"channel": "nobody"}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'callback_id of 256 bytes', $$bad_input.message(jsonb_build_object('callback_id', repeat('x', 256)))$$, 'PY400'),
+	('pay_callbacks', 'messages', 'trade_no null', $$bad_input.message('{"trade_no": null}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'reported created', $$bad_input.message('{"reported": "created"}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'reported true', $$bad_input.message('{"reported": true}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'paid without amount', $$bad_input.message('{"amount": null}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'paid without currency', $$bad_input.message('{"currency": null}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'amount a string', $$bad_input.message('{"amount": "100"}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'amount 0', $$bad_input.message('{"amount": 0}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'amount 100.00', $$bad_input.message('{"amount": 100.00}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'amount 2^64', $$bad_input.message('{"amount": 18446744073709551616}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'amount an object', $$bad_input.message('{"amount": {"total": 100}}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'currency cn', $$bad_input.message('{"currency": "cn"}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'channel_txn empty', $$bad_input.message('{"channel_txn": ""}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'occurred_at a number', $$bad_input.message('{"occurred_at": 1764144000}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'occurred_at no time', $$bad_input.message('{"occurred_at": "just now"}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'occurred_at no date', $$bad_input.message('{"occurred_at": "2026-02-30T00:00:00Z"}')$$, 'PY400'),
 	-- an order does not replace itself (of which it may, see prepay_rules)
 	('pay_prepay', 'replaces', 'the same order', $$'B6'$$, 'PY400'),
 	-- refunds: of what was collected and is still there, and by their own numbers
@@ -393,6 +429,9 @@ WHERE (function, argument, what) IN (
 	('pay_prepay', 'holds', 'quantity 0'), ('pay_prepay', 'holds', '101 of them'), ('pay_prepay', 'holds', 'what nobody knows'),
 	('pay_claim', 'max_tasks', '10001'), ('pay_claim', 'actions', 'unknown'), ('pay_hold_done', 'done', 'a hold''s state'),
 	('pay_hold_done', 'done', 'not asked to confirm'), ('pay_hold_done', 'resource', 'that it does not hold'),
+	('pay_callbacks', 'messages', '10001 of them'), ('pay_callbacks', 'messages', 'an object'), ('pay_callbacks', 'messages', 'no object'),
+	('pay_callbacks', 'messages', 'a key that there is not'), ('pay_callbacks', 'messages', 'amount a string'),
+	('pay_callbacks', 'messages', 'amount 0'), ('pay_callbacks', 'messages', 'occurred_at no date'), ('pay_callbacks', 'messages', 'paid without amount'),
 	('pay_transition', 'trade_no', 'ABC123'), ('pay_transition', 'trade_no', 'another route'), ('pay_transition', 'to_state', 'capitals'),
 	('pay_transition', 'to_state', 'paying'), ('pay_transition', 'to_state', 'not legal'), ('pay_callback', 'reported', 'created'),
 	('pay_review_resolve', 'review_id', 'none of that id'), ('pay_review_resolve', 'verdict', 'unknown'),

@@ -20,15 +20,15 @@ $node->safe_psql('postgres', join ';',
 # ---- who has which right: all functions, all tables
 
 my @payment_functions =
-  qw(pay_callback pay_create pay_credential pay_dispute_case pay_dispute_open pay_dispute_resolve pay_grant pay_history pay_install pay_prepay pay_query
+  qw(pay_callback pay_callbacks pay_create pay_credential pay_dispute_case pay_dispute_open pay_dispute_resolve pay_grant pay_history pay_import pay_install pay_prepay pay_query
   pay_refund pay_refund_callback pay_refund_transition pay_review_resolve pay_suspects pay_transition pay_claim pay_hold_done);
 my %calls = (
 	app =>
-	  'pay_callback pay_create pay_credential pay_dispute_open pay_hold_done pay_prepay pay_query pay_refund pay_refund_callback pay_transition',
+	  'pay_callback pay_callbacks pay_create pay_credential pay_dispute_open pay_hold_done pay_prepay pay_query pay_refund pay_refund_callback pay_transition',
 	worker =>
-	  'pay_callback pay_claim pay_credential pay_hold_done pay_query pay_refund_callback pay_refund_transition pay_transition',
+	  'pay_callback pay_callbacks pay_claim pay_credential pay_hold_done pay_query pay_refund_callback pay_refund_transition pay_transition',
 	ops =>
-	  'pay_dispute_case pay_dispute_open pay_dispute_resolve pay_history pay_query pay_refund pay_refund_transition pay_review_resolve pay_suspects pay_transition',
+	  'pay_dispute_case pay_dispute_open pay_dispute_resolve pay_history pay_import pay_query pay_refund pay_refund_transition pay_review_resolve pay_suspects pay_transition',
 	auditor => 'pay_dispute_case pay_history pay_query pay_suspects',
 	nobody => '');
 my %reads = (
@@ -279,6 +279,8 @@ my %call = (
 	pay_dispute_case => 'pay_dispute_case(dispute_id => 1)',
 	pay_suspects => 'pay_suspects(since => now())',
 	pay_claim => claim('w1'),
+	pay_callbacks => "pay_callbacks(messages => '[]')",
+	pay_import => "pay_import(payments => '[]')",
 	pay_hold_done => hold_done($trade_no, 'room:101', 'tried'),
 	pay_grant => "pay_grant(role => 'nobody', kind => 'ops')",
 	pay_install => 'pay_install()');

@@ -85,10 +85,11 @@ is($node->safe_psql('postgres', <<'SQL'), <<'LABELS' =~ s/\n$//r, 'labels');
 	SELECT DISTINCT proname, provolatile, proparallel FROM pg_proc
 	WHERE proname IN ('pay_create', 'pay_prepay', 'pay_credential', 'pay_transition', 'pay_callback', 'pay_review_resolve', 'pay_query', 'pay_history',
 		'pay_refund', 'pay_refund_transition', 'pay_refund_callback', 'pay_dispute_open', 'pay_dispute_resolve', 'pay_dispute_case', 'pay_suspects',
-		'pay_claim', 'pay_hold_done')
+		'pay_claim', 'pay_hold_done', 'pay_callbacks', 'pay_import')
 	ORDER BY 1
 SQL
 pay_callback|v|u
+pay_callbacks|v|u
 pay_claim|v|u
 pay_create|v|u
 pay_credential|v|u
@@ -97,6 +98,7 @@ pay_dispute_open|v|u
 pay_dispute_resolve|v|u
 pay_history|s|r
 pay_hold_done|v|u
+pay_import|v|u
 pay_prepay|v|u
 pay_query|s|r
 pay_refund|v|u

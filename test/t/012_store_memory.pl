@@ -77,6 +77,35 @@ cmp_ok(
 	1024 * 1024,
 	'8,000 duplicates leave nothing in a statement but its rows');
 
+# One call for many, and again: 10,000 messages that are news, then 10,000 that are not,
+# and 10,000 payments that come in.
+my $batch = "SELECT count(*) FROM pay_callbacks((SELECT jsonb_agg(jsonb_build_object('channel', 'test', 'callback_id', 'b' || o.n, 'trade_no', o.trade_no,"
+  . " 'reported', CASE WHEN o.n % 2 = 0 THEN 'paid' ELSE 'failed' END, 'amount', 100, 'currency', 'CNY', 'payload', jsonb_build_object('n', o.n))) FROM many_orders o))";
+my $import = "SELECT count(*) FROM pay_import((SELECT jsonb_agg(jsonb_build_object('order_no', 'old ' || n, 'amount', 100, 'currency', 'CNY',"
+  . " 'attempts', jsonb_build_array(jsonb_build_object('channel', 'test', 'method', 'card', 'state', 'paid')))) FROM generate_series(1, 10000) n))";
+my @sizes = split /\n/, $node->safe_psql('postgres', <<"SQL");
+	CREATE TABLE many_orders AS SELECT n, p.trade_no FROM generate_series(1, 10000) n,
+		LATERAL @{[ prepay('', 'r1', order_no => "'many ' || n") ]} p;
+	SELECT count(*) FROM pay_callbacks('[{"channel": "test", "trade_no": "x", "reported": "failed"}]') \\gset
+	SELECT count(*) FROM pay_import('[{"order_no": "first", "amount": 1, "currency": "CNY"}]') \\gset
+	$size;
+	$batch;
+	$size;
+	$batch;
+	$size;
+	$import;
+	$import;
+	$size;
+SQL
+note "@sizes";
+is("@sizes[1, 3, 5, 6]", '10000 10000 10000 10000', 'batches of 10,000 were answered');
+is( $node->safe_psql(
+		'postgres',
+		"SELECT state, count(*), sum(last_seq) FROM pay_payment WHERE order_no LIKE 'many %' OR order_no LIKE 'old %' GROUP BY 1 ORDER BY 1::text"),
+	"failed|5000|10000\npaid|15000|50000",
+	'and did their work, once');
+cmp_ok($sizes[$_] - $sizes[0], '<', 64 * 1024, 'and left nothing in the session') foreach 2, 4, 7;
+
 # Errors, caught.
 ($before, $after) = split /\n/, $node->safe_psql('postgres', <<"SQL");
 	CREATE FUNCTION wrong(n int) RETURNS void LANGUAGE plpgsql AS \$\$

@@ -1,0 +1,56 @@
+/*
+ * report.h
+ *
+ * What a report does to an attempt and its payment, step by step: for one
+ * message (report.c) and for many (batch.c).
+ */
+#ifndef PAY_REPORT_H
+#define PAY_REPORT_H
+
+#include "postgres.h"
+
+#include "answer.h"
+#include "record.h"
+#include "store.h"
+
+/* A report, from a channel's callback or as the caller's own step. */
+typedef struct PayReport
+{
+	PayNews		news;
+	text	   *trade_no;		/* as it was given */
+	PayNumber	number;			/* none if it is no number of ours */
+	text	   *channel;		/* NULL: the caller's own step */
+	bool		conflict;		/* its message id is known with other content */
+} PayReport;
+
+/* The nine arguments of pay_callback(); PY400. */
+extern void PayCallbackArguments(FunctionCallInfo fcinfo, PayReport *report);
+
+/* The source of the events that a channel's callbacks leave. */
+extern text *PayCallbackSource(const text *channel);
+
+/* The attempt that a report is about, the payment's number meaning its only one; NULL if there is none. */
+extern PayAttempt *PayMeantAttempt(const PayRecord *record, const PayReport *report);
+
+/* Was this message handled before?  Then its event; else report->conflict is known. */
+extern bool PayFindHandled(PayStore *store, const PayRecord *record, PayReport *report, PayEvent *event);
+
+/* The first answer again. */
+extern void PayAnswerReplayed(PayStore *store, const PayRecord *record, const PayEvent *event,
+							  PayAnswer *answer);
+
+/*
+ * Decide on a report that was not handled before, write what follows, and
+ * answer; the record is locked.  Where it means no attempt, the answer is
+ * unmatched and nothing is written.
+ */
+extern void PayReportAttempt(PayStore *store, PayRecord *record, const PayReport *report, TimestampTz now,
+							 PayAnswer *answer);
+
+/* The answer to a report that fits nothing; whoever gives it keeps the report too. */
+extern void PayAnswerUnmatched(const PayReport *report, PayAnswer *answer);
+
+/* Put it up for review, once; PY400 if the channel is none. */
+extern void PayKeepUnmatched(PayStore *store, const PayReport *report);
+
+#endif							/* PAY_REPORT_H */
