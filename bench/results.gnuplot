@@ -32,12 +32,13 @@ set arrow from 1, graph 0 to 1, graph 1 nohead lc rgb '#444444' lw 1.5 front
 set ytics scale 0 nomirror
 unset key
 
+right(high, goal) = high > goal ? (high > 1 ? high : 1) : (goal > 1 ? goal : 1)
 colour(m) = m == 1 ? 0x2a7f62 : 0xc8553d
 
 plot chart using 4 : 0 : (1) : 4 : ($0 + 1 - 0.28) : ($0 + 1 + 0.28) : (colour($8)) with boxxyerror fillstyle solid noborder lc rgb variable, \
 	chart using 5 : ($0 + 1) : ($6 - $5) : (0) with vectors nohead lc rgb '#222222' lw 1.5, \
 	chart using 7 : ($0 + 1 - 0.42) : (0) : (0.84) with vectors nohead lc rgb '#000000' lw 3, \
-	chart using ($6 > $7 ? $6 : $7) : ($0 + 1) : (sprintf("  %.2f", $4)) with labels left font ',12', \
+	chart using (right($6, $7)) : ($0 + 1) : (sprintf("  %.2f", $4)) with labels left font ',12', \
 	chart using (0.5) : ($0 + 1) : (sprintf("%s  ", strcol(2))) with labels right noenhanced offset 0, 0.35 font ',12', \
 	chart using (0.5) : ($0 + 1) : (sprintf("%s  ", strcol(3))) with labels right noenhanced offset 0, -0.5 font ',10' textcolor rgb '#666666', \
 	chart using (1) : ($0 + 1) : ytic("") with points pointtype 0
