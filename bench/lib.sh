@@ -11,7 +11,7 @@
 set -euo pipefail
 
 rounds=${BENCH_ROUNDS:-5}
-seconds=${BENCH_SECONDS:-6}
+seconds=${BENCH_SECONDS:-5}
 clients=${BENCH_CLIENTS:-16}
 
 # What a channel sends, kept with the event by everybody.
