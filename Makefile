@@ -59,5 +59,5 @@ demo:
 	test/with-server demo/run
 
 bench:
-	test/setup
+	test/setup bench
 	bench/run
