@@ -47,6 +47,7 @@ typedef struct Message
 	int			n;				/* place in the array, from 1 */
 	PayReport	report;
 	bool		locked;			/* its payment is */
+	PayRecord  *record;			/* it, where no other message is about it */
 } Message;
 
 typedef struct Batch
@@ -106,6 +107,12 @@ ReadMessages(Batch *batch, const JsonbValue *elements)
 
 /* ---- payments ---- */
 
+static bool
+AreAboutOnePayment(const Message *a, const Message *b)
+{
+	return PayNumbersEqual(PayPaymentNumber(a->report.number), PayPaymentNumber(b->report.number));
+}
+
 static int
 CompareByPayment(const void *a, const void *b)
 {
@@ -129,16 +136,16 @@ SortByPayment(Batch *batch)
 	qsort(batch->by_payment, batch->of_payments, sizeof(Message *), CompareByPayment);
 }
 
-/* Does any of these messages about a payment say anything new? */
+/* Lock a payment, if any of the messages about it says anything new. */
 static bool
-HasNews(PayStore *store, const PayRecord *record, Message **messages, int n)
+LockForNews(PayStore *store, PayRecord *record, Message **messages, int n)
 {
 	PayEvent	ignored;
 	int			i;
 
 	for (i = 0; i < n; i++)
 		if (PayMeantAttempt(record, &messages[i]->report) != NULL &&
-			!PayFindHandled(store, record, &messages[i]->report, &ignored))
+			PayLockUnlessHandled(store, record, &messages[i]->report, &ignored))
 			return true;
 	return false;
 }
@@ -150,49 +157,57 @@ EndsAttempt(PayState reported)
 	return !PayAttemptIsOpen(reported) && reported != PAY_PAID;
 }
 
-/* Lock the payment that the next messages are about, if they say anything new; how many these are. */
-static int
+/*
+ * Lock the payment that these messages are about, if they say anything new.
+ * Where there is one, it is decided on what was read here.
+ */
+static void
 LockPayment(Batch *batch, Message **messages, int n)
 {
 	PayStore   *store = batch->store;
 	PayNumber	pay_no = PayPaymentNumber(messages[0]->report.number);
-	PayRecord	record;
+	PayRecord  *record;
 	bool		ends = false;
-	int			same = 1;
 	int			i;
 
-	while (same < n && PayNumbersEqual(PayPaymentNumber(messages[same]->report.number), pay_no))
-		same++;
 	Begin(batch, messages[0]);
-	if (!PayFindRecord(store, pay_no, &record) || !HasNews(store, &record, messages, same))
-		return same;
-	if (!PayLockRecord(store, &record))
-		PayThrowNotFound(messages[0]->report.trade_no);
-	for (i = 0; i < same; i++)
+	if (n == 1)
+		MemoryContextSwitchTo(batch->context);
+	record = palloc(sizeof(PayRecord));
+	if (!PayFindRecord(store, pay_no, record) || !LockForNews(store, record, messages, n))
+		return;
+	if (n == 1)
+		messages[0]->record = record;
+	for (i = 0; i < n; i++)
 	{
 		messages[i]->locked = true;
 		ends = ends || EndsAttempt(messages[i]->report.news.reported);
 	}
-	if (ends && record.payment.holds > 0)
+	if (ends && record->payment.holds > 0)
 	{
-		MemoryContext item = MemoryContextSwitchTo(batch->context);
-		PayNumber  *holder = palloc(sizeof(PayNumber));
+		PayNumber  *holder;
 
+		MemoryContextSwitchTo(batch->context);
+		holder = palloc(sizeof(PayNumber));
 		*holder = pay_no;
 		batch->holders = lappend(batch->holders, holder);
-		MemoryContextSwitchTo(item);
 	}
-	return same;
 }
 
 static void
 LockPayments(Batch *batch)
 {
-	int			i = 0;
+	int			first;
+	int			end;
 
 	SortByPayment(batch);
-	while (i < batch->of_payments)
-		i += LockPayment(batch, batch->by_payment + i, batch->of_payments - i);
+	for (first = 0; first < batch->of_payments; first = end)
+	{
+		for (end = first + 1; end < batch->of_payments; end++)
+			if (!AreAboutOnePayment(batch->by_payment[first], batch->by_payment[end]))
+				break;
+		LockPayment(batch, batch->by_payment + first, end - first);
+	}
 	batch->at = 0;
 }
 
@@ -244,7 +259,9 @@ Decide(Batch *batch, Message *message, TimestampTz now)
 	PayEvent	handled;
 	PayAnswer	answer;
 
-	if (PayNumberIsNone(report->number) ||
+	if (message->record != NULL)
+		PayReportAttempt(store, message->record, report, now, &answer);
+	else if (PayNumberIsNone(report->number) ||
 		!PayFindRecord(store, PayPaymentNumber(report->number), &record) ||
 		PayMeantAttempt(&record, report) == NULL)
 		PayAnswerUnmatched(report, &answer);

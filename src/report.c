@@ -277,9 +277,8 @@ PayFindHandled(PayStore *store, const PayRecord *record, PayReport *report, PayE
 	return !report->conflict;
 }
 
-/* Lock the record to decide on it; false, with its event, if the message was handled before. */
-static bool
-LockUnlessHandled(PayStore *store, PayRecord *record, PayReport *report, PayEvent *event)
+bool
+PayLockUnlessHandled(PayStore *store, PayRecord *record, PayReport *report, PayEvent *event)
 {
 	int32		seen = record->payment.last_seq;
 
@@ -485,7 +484,7 @@ ReportAttempt(PayStore *store, PayRecord *record, PayReport *report)
 	PayEvent	handled;
 	PayAnswer	answer;
 
-	if (LockUnlessHandled(store, record, report, &handled))
+	if (PayLockUnlessHandled(store, record, report, &handled))
 		PayReportAttempt(store, record, report, GetCurrentTimestamp(), &answer);
 	else
 		PayAnswerReplayed(store, record, &handled, &answer);
@@ -551,7 +550,7 @@ ReportPayment(PayStore *store, PayRecord *record, PayReport *report)
 	PayNews		event_news;
 	PayState	before;
 
-	if (!LockUnlessHandled(store, record, report, &handled))
+	if (!PayLockUnlessHandled(store, record, report, &handled))
 	{
 		PayAnswerReplayed(store, record, &handled, &replayed);
 		return PayReply(store, &replayed);

@@ -35,6 +35,9 @@ extern PayAttempt *PayMeantAttempt(const PayRecord *record, const PayReport *rep
 /* Was this message handled before?  Then its event; else report->conflict is known. */
 extern bool PayFindHandled(PayStore *store, const PayRecord *record, PayReport *report, PayEvent *event);
 
+/* Lock the record to decide on it; false, with its event, if the message was handled before. */
+extern bool PayLockUnlessHandled(PayStore *store, PayRecord *record, PayReport *report, PayEvent *event);
+
 /* The first answer again. */
 extern void PayAnswerReplayed(PayStore *store, const PayRecord *record, const PayEvent *event,
 							  PayAnswer *answer);
