@@ -149,7 +149,7 @@ $$;
 SELECT is_empty($$SELECT proname, pg_temp.refused(call) FROM comments.call WHERE pg_temp.refused(call) <> '42501'$$,
 	'called by a role that was given nothing, each of them is refused');
 RESET ROLE;
-SELECT is(count(*)::integer, 19, 'that was every function that PUBLIC was not given') FROM comments.call;
+SELECT is(count(*)::integer, 21, 'that was every function that PUBLIC was not given') FROM comments.call;
 
 SELECT * FROM finish();
 ROLLBACK;
