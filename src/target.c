@@ -123,32 +123,58 @@ Arbiters(PayTableId id, const ResultRelInfo *ri, bool drawn_too)
 	return arbiters;
 }
 
-void
-PayOpenIndexes(PayTarget *target, PayTableId id)
+/* Is the row in the slot none that a partial index wants? Most conditions only ask for NULL. */
+static bool
+IsNotWanted(const IndexInfo *info, TupleTableSlot *slot)
+{
+	ListCell   *cell;
+
+	foreach(cell, info->ii_Predicate)
+	{
+		NullTest   *test = lfirst(cell);
+
+		if (IsA(test, NullTest) && IsA(test->arg, Var) && !test->argisrow &&
+			slot_attisnull(slot, ((Var *) test->arg)->varattno) != (test->nulltesttype == IS_NULL))
+			return true;
+	}
+	return false;
+}
+
+/* The executor leaves out an index that is not open. */
+static void
+OpenKeptIndexes(PayTarget *target)
 {
 	ResultRelInfo *ri = target->ri;
 	int			i;
 
-	if (target->indexes_open)
-		return;
-	if (!target->kept)
+	for (i = 0; i < target->n_indexes; i++)
 	{
-		MemoryContext old = MemoryContextSwitchTo(target->estate->es_query_cxt);
+		IndexInfo  *info = ri->ri_IndexRelationInfo[i];
 
-		ExecOpenIndices(ri, pay_tables[id].insert_or_find);
-		target->arbiters = Arbiters(id, ri, true);
-		target->contested = Arbiters(id, ri, false);
-		MemoryContextSwitchTo(old);
-	}
-	for (i = 0; target->kept && i < target->n_indexes; i++)
-	{
-		Relation	index = index_open(target->index[i], RowExclusiveLock);
-
-		ri->ri_IndexRelationDescs[i] = index;
+		if (ri->ri_IndexRelationDescs[i] != NULL || IsNotWanted(info, target->slot))
+			continue;
+		ri->ri_IndexRelationDescs[i] = index_open(target->index[i], RowExclusiveLock);
 		/* CREATE INDEX CONCURRENTLY changes that without a new edition of the table */
-		ri->ri_IndexRelationInfo[i]->ii_ReadyForInserts = index->rd_index->indisready;
+		info->ii_ReadyForInserts = ri->ri_IndexRelationDescs[i]->rd_index->indisready;
 	}
-	target->indexes_open = true;
+}
+
+void
+PayOpenIndexes(PayTarget *target, PayTableId id)
+{
+	MemoryContext old;
+
+	if (target->kept)
+		OpenKeptIndexes(target);
+	else if (!target->indexes_open)
+	{
+		old = MemoryContextSwitchTo(target->estate->es_query_cxt);
+		ExecOpenIndices(target->ri, pay_tables[id].insert_or_find);
+		target->arbiters = Arbiters(id, target->ri, true);
+		target->contested = Arbiters(id, target->ri, false);
+		MemoryContextSwitchTo(old);
+		target->indexes_open = true;
+	}
 }
 
 /* ---- keeping ---- */
@@ -297,9 +323,12 @@ PayGiveBackTarget(PayTarget *target)
 	int			i;
 
 	PayResetTarget(target);
-	for (i = 0; target->indexes_open && i < target->n_indexes; i++)
-		index_close(target->ri->ri_IndexRelationDescs[i], NoLock);
-	target->indexes_open = false;
+	for (i = 0; i < target->n_indexes; i++)
+	{
+		if (target->ri->ri_IndexRelationDescs[i] != NULL)
+			index_close(target->ri->ri_IndexRelationDescs[i], NoLock);
+		target->ri->ri_IndexRelationDescs[i] = NULL;
+	}
 	((KeptTarget *) target)->in_use = false;
 }
 

@@ -30,10 +30,10 @@ typedef struct PayTarget
 	EState	   *estate;
 	TupleTableSlot *slot;		/* of the row to be written */
 	bool		kept;
-	bool		indexes_open;
-	int			n_indexes;		/* of a kept one */
+	bool		indexes_open;	/* of one that is not kept */
+	int			n_indexes;		/* of one that is */
 	Oid		   *index;
-	/* once they are open: the indexes that may find a key of ours taken, and those of keys that others use */
+	/* once indexes were opened: those that may find a key of ours taken, and of these the ones of keys that others use */
 	List	   *arbiters;
 	List	   *contested;
 } PayTarget;
@@ -44,7 +44,7 @@ extern PayTarget *PayTakeTarget(PayTableId id, Relation rel);
 /* Make one for this call, in the current memory context. */
 extern PayTarget *PayMakeTarget(Relation rel, EState *estate);
 
-/* Before a row gets index entries: open and lock the indexes. */
+/* Before the row in the slot gets index entries: open and lock the indexes that want it. */
 extern void PayOpenIndexes(PayTarget *target, PayTableId id);
 
 /* Forget what writing a row took; the end of one of many things in a call. */
