@@ -62,10 +62,10 @@ INSERT INTO import_test.good (order_no, other) VALUES
 			{"channel": "alipay", "method": "qr", "state": "paying", "opened_at": "2026-01-05T10:10:00Z"}, {"channel": "test", "method": "qr", "state": "paid"}],
 		"history": [{"attempt": 3, "state": "paid", "at": "2026-01-05T10:20:00Z", "channel": "test", "callback_id": "t1", "amount": 100, "currency": "CNY"}]}'),
 	('ended by the customer', '{"created_at": "2026-01-05T10:00:00Z", "state": "closed",
-		"attempts": [{"channel": "wechat", "method": "jsapi", "state": "closed"}, {"channel": "alipay", "method": "qr", "state": "paid", "channel_txn": "late"}],
+		"attempts": [{"channel": "wechat", "method": "jsapi", "state": "closed"}, {"channel": "alipay", "method": "qr", "state": "paid"}],
 		"history": [{"attempt": 1, "state": "closed", "at": "2026-01-05T10:02:00Z"}, {"attempt": 2, "state": "paying", "at": "2026-01-05T10:03:00Z"},
 			{"state": "closed", "at": "2026-01-05T10:04:00Z", "reason": "the whole payment", "actor": "alice"},
-			{"attempt": 2, "state": "paid", "at": "2026-01-05T10:05:00Z", "channel": "alipay", "callback_id": "late"}]}'),
+			{"attempt": 2, "state": "paid", "at": "2026-01-05T10:05:00Z", "channel": "alipay", "callback_id": "late", "channel_txn": "late"}]}'),
 	('zz first in the array, last in the table', '{"attempts": [{"channel": "test", "method": "card", "state": "reversed"}]}');
 -- the array's order is not that of the numbers
 CREATE TABLE import_test.report AS SELECT i.*
@@ -81,7 +81,7 @@ SELECT order_no, CASE WHEN created_at < '2026-02-01' THEN created_at AT TIME ZON
 	valid_until AT TIME ZONE 'UTC' AS valid_until, payer, multi, metadata, end_requested
 FROM pay_payment WHERE merchant = 'import' AND order_no IN ('told', 'open', 'paid', 'ended', 'paid twice') ORDER BY order_no;
 SELECT p.order_no, a.attempt, CASE WHEN a.opened_at < '2026-02-01' THEN a.opened_at AT TIME ZONE 'UTC' END AS opened_at, a.request_id, a.channel_txn, a.amount_to_capture, a.amount_collected, a.amount_reserved, a.amount_refunded
-FROM pay_attempt a JOIN pay_payment p USING (pay_no) WHERE merchant = 'import' AND order_no IN ('told', 'open', 'paid', 'captured', 'captured?', 'refunds', 'paid twice') ORDER BY 1, 2;
+FROM pay_attempt a JOIN pay_payment p USING (pay_no) WHERE merchant = 'import' AND order_no IN ('told', 'open', 'paid', 'captured', 'captured?', 'refunds', 'paid twice', 'ended by the customer') ORDER BY 1, 2;
 
 -- The history that was told, with the messages; and the one that was not.
 SELECT * FROM import_test.history('told');
@@ -117,6 +117,7 @@ INSERT INTO import_test.bad (other) VALUES
 	('{"order_no": ""}'), ('{"order_no": null}'), ('{"order_no": 7}'), ('{"amount": null}'), ('{"amount": 0}'), ('{"amount": "100"}'), ('{"amount": 9007199254740992}'),
 	('{"currency": "rmb"}'), ('{"currency": null}'), ('{"payer": ""}'), ('{"multi": "yes"}'), ('{"status": "paid"}'),
 	('{"created_at": "2999-01-01"}'), ('{"created_at": "1969-12-31T23:59:59Z"}'), ('{"created_at": "infinity"}'), ('{"created_at": "yesterday noon-ish"}'),
+	('{"created_at": "2026-02-30"}'), ('{"created_at": "2026-01-01T25:00"}'), ('{"created_at": "2026-01-01T00:00:00+99:99"}'), ('{"created_at": "01.02.2026"}'), ('{"created_at": "2026-01-01 Z-08"}'),
 	('{"created_at": "2026-01-02T00:00:00Z", "valid_until": "2026-01-01T00:00:00Z"}'), ('{"attempts": {}}'), ('{"attempts": [1]}'), ('{"winner": 1}'),
 	(jsonb_build_object('order_no', repeat('x', 256))),
 	('{"attempts": [{"channel": "nobody", "method": "qr", "state": "paid"}]}'), ('{"attempts": [{"channel": "wechat", "method": "qr", "state": "paid"}]}'),
@@ -168,7 +169,7 @@ SELECT '{"attempts": [{"channel": "test", "method": "qr", "state": "paid"}]}'::j
 	'[{"attempt": 2, "state": "paid"}]', '[{"attempt": 1, "state": "created"}]', '[{"attempt": 1, "state": "paid", "by": "me"}]', '[{"attempt": 1, "state": "paid", "at": "2999-01-01"}]',
 	'[{"attempt": 1, "state": "failed"}]', '[{"attempt": 1, "state": "paid"}, {"attempt": 1, "state": "failed"}]', '[{"attempt": 1, "state": "capturing"}]',
 	'[{"attempt": 1, "state": "unknown", "at": "2026-01-02"}, {"attempt": 1, "state": "paid", "at": "2026-01-01"}]',
-	'[{"attempt": 1, "state": "paid", "amount": 90}]', '[{"attempt": 1, "state": "paid", "currency": "USD"}]',
+	'[{"attempt": 1, "state": "paid", "amount": 90}]', '[{"attempt": 1, "state": "paid"}, {"attempt": 1, "state": "paid", "amount": 90}]', '[{"attempt": 1, "state": "paid", "currency": "USD"}]',
 	'[{"attempt": 1, "state": "paid", "channel": "wechat"}]', '[{"attempt": 1, "state": "paid", "callback_id": "c1"}]', '[{"state": "paid", "channel": "test"}]',
 	'[{"attempt": 1, "state": "unknown", "channel": "test", "callback_id": "c1"}, {"attempt": 1, "state": "paid", "channel": "test", "callback_id": "c1"}]',
 	'[{"state": "paid"}]', '[{"attempt": 1, "state": "paid"}, {"state": "closed"}]', '[{"state": "closed"}, {"attempt": 1, "state": "paid"}]']::jsonb[]) AS history;
