@@ -211,7 +211,8 @@ INSERT INTO import_test.shop_order VALUES
 	(9, 'S9', 9, 1.00, 1, '2026-01-05 10:00', NULL),		-- paid, they say; but no attempt is
 	(10, 'S10', 9, 2.00, 1, '2026-01-05 10:00', NULL),		-- more was refunded than was paid
 	(11, 'S11', 9, 0.00, 1, '2026-01-05 10:00', NULL),		-- nothing to pay
-	(12, 'S12', 9, 6.00, 2, '2026-01-05 10:00', NULL);		-- cancelled, then paid: the money is still there
+	(12, 'S12', 9, 6.00, 2, '2026-01-05 10:00', NULL),		-- cancelled, then paid: the money is still there
+	(13, 'S13', 9, 6.00, 0, '2026-01-05 10:00', NULL);		-- the customer is paying
 INSERT INTO import_test.shop_pay VALUES
 	(101, 1, 'P101', 'wx', 1, '4200001', '2026-01-05 10:01'), (102, 2, 'P102', 'wx', 3, NULL, '2026-01-05 10:01'),
 	(103, 3, 'P103', 'wx', 1, '4200003', '2026-01-05 10:01'), (104, 3, 'P104', 'ali', 1, '2026001', '2026-01-05 10:02'),
@@ -219,7 +220,7 @@ INSERT INTO import_test.shop_pay VALUES
 	(107, 5, 'P107', 'ali', 1, '2026003', '2026-01-05 10:01'), (108, 6, 'P108', 'wx', 0, NULL, '2026-01-05 10:01'),
 	(109, 7, 'P109', 'ali', 2, NULL, '2026-01-05 10:01'), (110, 8, 'P110', 'qqpay', 1, 'Q1', '2026-01-05 10:01'),
 	(111, 9, 'P111', 'wx', 2, NULL, '2026-01-05 10:01'), (112, 10, 'P112', 'wx', 1, '4200012', '2026-01-05 10:01'),
-	(113, 12, 'P113', 'wx', 1, '4200013', '2026-01-05 10:01');
+	(113, 12, 'P113', 'wx', 1, '4200013', '2026-01-05 10:01'), (114, 13, 'P114', 'wx', 0, NULL, '2026-01-05 10:01');
 INSERT INTO import_test.shop_notify VALUES
 	(1, 'P101', 'N1', 'SUCCESS', '{"total": 1990}', '2026-01-05 10:03'), (2, 'P101', 'N2', 'SUCCESS', '{"total": 1990}', '2026-01-05 10:08'),
 	(3, 'P103', 'N3', 'SUCCESS', NULL, '2026-01-05 10:03'), (4, 'P104', 'N4', 'SUCCESS', NULL, '2026-01-05 10:04'),
@@ -234,12 +235,12 @@ CREATE VIEW import_test.pay AS
 	SELECT p.*, row_number() OVER (PARTITION BY order_id ORDER BY p.id) AS attempt,
 		CASE pay_type WHEN 'wx' THEN 'wechat' WHEN 'ali' THEN 'alipay' ELSE pay_type END AS channel,
 		CASE pay_type WHEN 'wx' THEN 'jsapi' WHEN 'ali' THEN 'qr' ELSE 'qr' END AS method,
-		(ARRAY['paying', 'paid', 'failed', 'closed'])[status + 1] AS state
+		(ARRAY['unknown', 'paid', 'failed', 'closed'])[status + 1] AS state		-- 0: the customer has it, under the old number
 	FROM import_test.shop_pay p;
 CREATE VIEW import_test.converted AS
 	SELECT o.id, jsonb_strip_nulls(jsonb_build_object(
 		'merchant', 'old shop', 'order_no', o.order_sn, 'amount', (o.total_fee * 100)::bigint, 'currency', 'CNY', 'payer', 'user ' || o.user_id,
-		'multi', true,		-- it let customers pay again
+		'multi', CASE o.id WHEN 13 THEN false ELSE true END,		-- it let most customers pay again
 		'created_at', o.created::timestamptz, 'valid_until', o.expires::timestamptz,
 		'state', (ARRAY[NULL, 'paid', 'closed'])[o.pay_status + 1],
 		'metadata', jsonb_build_object('shop_order', o.id),
@@ -278,6 +279,8 @@ SELECT decision, state, attempt_state FROM pay_callback(channel => 'wechat', cal
 SELECT decision, state, attempt_state FROM pay_callback(channel => 'wechat', callback_id => 'N7', trade_no => import_test.new('P108'), reported => 'paid', amount => 300, currency => 'CNY', channel_txn => '4200008');
 SELECT decision, state, refundable FROM pay_query(order_no => 'S1', merchant => 'old shop');
 SELECT decision, state, refundable FROM pay_refund(trade_no => import_test.new('P101'), refund_no => 'RF9', amount => 990, reason => 'broken');
+-- An attempt that is open under an old number is not handed out again under ours.
+SELECT decision, attempt FROM pay_query(order_no => 'S13', merchant => 'old shop');
 -- A refund that was under way there ends here; what was refunded there is not refunded again.
 SELECT decision, state, refundable FROM pay_refund_callback(channel => 'alipay', callback_id => 'RN1', refund_no => 'RF3', reported => 'succeeded', amount => 800, currency => 'CNY', merchant => 'old shop');
 SELECT split_part(test.try(format('SELECT decision FROM pay_refund(trade_no => %L, refund_no => %L, amount => 1, reason => %L)', import_test.new('P107'), 'RF8', 'more')), ' | ', 1) AS refused;
