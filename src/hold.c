@@ -396,8 +396,11 @@ PayLockGivenBack(PayStore *store, List *resources)
 	{
 		List	   *name = lfirst(cell);
 		PayResource resource;
+		int			i = foreach_current_index(cell);
 
 		CHECK_FOR_INTERRUPTS();
+		if (i > 0 && CompareResources(cell, list_nth_cell(resources, i - 1)) == 0)
+			continue;
 		if (PayFindResource(store, linitial(name), lsecond(name), &resource))
 			PayLockResource(store, &resource);
 	}

@@ -16,7 +16,7 @@
 /* Steps of a history, and refunds, of one payment at most. */
 #define MAX_LIST 1000
 
-/* The names of its keys are the documentation's. */
+/* Keys of a payment; the manual says what they mean. */
 enum
 {
 	ORDER_NO, AMOUNT, CURRENCY, MERCHANT, PAYER, MULTI, CREATED_AT, VALID_UNTIL, METADATA, STATE,
@@ -40,6 +40,7 @@ static const PayJsonKey payment_keys[PAYMENT_KEYS] = {
 	[HISTORY] = {"history", PAY_JSON_LIST}
 };
 
+/* Keys of an attempt. */
 enum
 {
 	ATTEMPT_CHANNEL, ATTEMPT_METHOD, ATTEMPT_STATE, ATTEMPT_REQUEST_ID, ATTEMPT_AMOUNT,
@@ -58,6 +59,7 @@ static const PayJsonKey attempt_keys[ATTEMPT_KEYS] = {
 	[ATTEMPT_CHANNEL_TXN] = {"channel_txn", PAY_JSON_TEXT}
 };
 
+/* Keys of a refund. */
 enum
 {
 	REFUND_NO, REFUND_AMOUNT, REFUND_STATE, REFUND_ATTEMPT, REFUND_KIND, REFUND_REASON,
@@ -75,6 +77,7 @@ static const PayJsonKey refund_keys[REFUND_KEYS] = {
 	[REFUND_CHANNEL_TXN] = {"channel_txn", PAY_JSON_TEXT}
 };
 
+/* Keys of a step of the history. */
 enum
 {
 	STEP_ATTEMPT, STEP_STATE, STEP_AT, STEP_REASON, STEP_CHANNEL, STEP_CALLBACK_ID, STEP_AMOUNT,

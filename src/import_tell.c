@@ -84,15 +84,11 @@ CheckStep(Telling *telling, const PayAttempt *attempt, const PayNews *news, cons
 	PayOld	   *old = telling->old;
 	PayState	from = (PayState) attempt->state;
 	PayState	to = news->reported;
-	int64		amount = AmountOf(&old->attempts[attempt->attempt - 1], to);
 	int			i;
 
 	if (!PayAttemptCan(from, to))
 		return PayRefuse(old, "%sattempt %d cannot step from %s to %s (legal: %s)", where, attempt->attempt,
 						 PayStateLabel(from), PayStateLabel(to), PayAttemptStepsFrom(from));
-	if (amount > 0 && news->amount > 0 && news->amount != amount)
-		return PayRefuse(old, "%sthe amount is %lld, not %lld", where, (long long) amount,
-						 (long long) news->amount);
 	for (i = 0; to == PAY_CAPTURING && i < telling->record->payment.routes.n; i++)
 		if (telling->record->attempt[i]->state == PAY_CAPTURING ||
 			(telling->record->attempt[i]->state == PAY_UNKNOWN &&
@@ -131,13 +127,19 @@ StepAttempt(Telling *telling, PayAttempt *attempt, const PayNews *given, const c
 	PayState	to = news.reported;
 	PayState	payment_before = (PayState) record->payment.state;
 	PayState	attempt_before = (PayState) attempt->state;
+	int64		amount = AmountOf(old, to);
 	bool		needed = PayRecordWaits(record);
 
+	if (amount > 0 && news.amount > 0 && news.amount != amount)
+		return PayRefuse(telling->old, "%sthe amount is %lld, not %lld", where, (long long) amount,
+						 (long long) news.amount);
 	if (PayIsAboutMoney(to))
 	{
-		news.amount = news.amount > 0 ? news.amount : AmountOf(old, to);
+		news.amount = amount;
 		news.currency = record->payment.currency;
 	}
+	if (attempt->channel_txn == NULL)
+		attempt->channel_txn = news.channel_txn;
 	if (attempt_before == to)
 	{
 		Tell(telling, attempt, payment_before, attempt_before, &news, PAY_UNCHANGED);
@@ -146,10 +148,10 @@ StepAttempt(Telling *telling, PayAttempt *attempt, const PayNews *given, const c
 	if (!CheckStep(telling, attempt, &news, where) ||
 		(to == PAY_PAID && !CheckWinner(telling, attempt, needed, where)))
 		return false;
-	if (to == PAY_CAPTURING || to == PAY_PAID)
-		attempt->amount_to_capture = to == PAY_PAID ? old->amount_to_capture : AmountOf(old, to);
+	if (to == PAY_CAPTURING || (to == PAY_PAID && old->amount_to_capture > 0))
+		attempt->amount_to_capture = amount;
 	if (to == PAY_PAID)
-		PayCollect(record, attempt, AmountOf(old, to), needed, telling->clock);
+		PayCollect(record, attempt, amount, needed, telling->clock);
 	else
 		PayStepAttempt(record, attempt, to, telling->clock);
 	Tell(telling, attempt, payment_before, attempt_before, &news,

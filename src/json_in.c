@@ -41,7 +41,8 @@ Show(const JsonbValue *value)
 							pg_mbcliplen(value->val.string.val, value->val.string.len, SHOWN_BYTES),
 							value->val.string.val);
 		case jbvNumeric:
-			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+			return psprintf("%.*s", SHOWN_BYTES,
+							DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric))));
 		case jbvBool:
 			return value->val.boolean ? "true" : "false";
 		case jbvNull:

@@ -62,10 +62,10 @@ INSERT INTO import_test.good (order_no, other) VALUES
 			{"channel": "alipay", "method": "qr", "state": "paying", "opened_at": "2026-01-05T10:10:00Z"}, {"channel": "test", "method": "qr", "state": "paid"}],
 		"history": [{"attempt": 3, "state": "paid", "at": "2026-01-05T10:20:00Z", "channel": "test", "callback_id": "t1", "amount": 100, "currency": "CNY"}]}'),
 	('ended by the customer', '{"created_at": "2026-01-05T10:00:00Z", "state": "closed",
-		"attempts": [{"channel": "wechat", "method": "jsapi", "state": "closed"}, {"channel": "alipay", "method": "qr", "state": "paid", "channel_txn": "late"}],
+		"attempts": [{"channel": "wechat", "method": "jsapi", "state": "closed"}, {"channel": "alipay", "method": "qr", "state": "paid"}],
 		"history": [{"attempt": 1, "state": "closed", "at": "2026-01-05T10:02:00Z"}, {"attempt": 2, "state": "paying", "at": "2026-01-05T10:03:00Z"},
 			{"state": "closed", "at": "2026-01-05T10:04:00Z", "reason": "the whole payment", "actor": "alice"},
-			{"attempt": 2, "state": "paid", "at": "2026-01-05T10:05:00Z", "channel": "alipay", "callback_id": "late"}]}'),
+			{"attempt": 2, "state": "paid", "at": "2026-01-05T10:05:00Z", "channel": "alipay", "callback_id": "late", "channel_txn": "late"}]}'),
 	('zz first in the array, last in the table', '{"attempts": [{"channel": "test", "method": "card", "state": "reversed"}]}');
 -- the array's order is not that of the numbers
 CREATE TABLE import_test.report AS SELECT i.*
@@ -81,7 +81,7 @@ SELECT order_no, CASE WHEN created_at < '2026-02-01' THEN created_at AT TIME ZON
 	valid_until AT TIME ZONE 'UTC' AS valid_until, payer, multi, metadata, end_requested
 FROM pay_payment WHERE merchant = 'import' AND order_no IN ('told', 'open', 'paid', 'ended', 'paid twice') ORDER BY order_no;
 SELECT p.order_no, a.attempt, CASE WHEN a.opened_at < '2026-02-01' THEN a.opened_at AT TIME ZONE 'UTC' END AS opened_at, a.request_id, a.channel_txn, a.amount_to_capture, a.amount_collected, a.amount_reserved, a.amount_refunded
-FROM pay_attempt a JOIN pay_payment p USING (pay_no) WHERE merchant = 'import' AND order_no IN ('told', 'open', 'paid', 'captured', 'captured?', 'refunds', 'paid twice') ORDER BY 1, 2;
+FROM pay_attempt a JOIN pay_payment p USING (pay_no) WHERE merchant = 'import' AND order_no IN ('told', 'open', 'paid', 'captured', 'captured?', 'refunds', 'paid twice', 'ended by the customer') ORDER BY 1, 2;
 
 -- The history that was told, with the messages; and the one that was not.
 SELECT * FROM import_test.history('told');
@@ -117,6 +117,7 @@ INSERT INTO import_test.bad (other) VALUES
 	('{"order_no": ""}'), ('{"order_no": null}'), ('{"order_no": 7}'), ('{"amount": null}'), ('{"amount": 0}'), ('{"amount": "100"}'), ('{"amount": 9007199254740992}'),
 	('{"currency": "rmb"}'), ('{"currency": null}'), ('{"payer": ""}'), ('{"multi": "yes"}'), ('{"status": "paid"}'),
 	('{"created_at": "2999-01-01"}'), ('{"created_at": "1969-12-31T23:59:59Z"}'), ('{"created_at": "infinity"}'), ('{"created_at": "yesterday noon-ish"}'),
+	('{"created_at": "2026-02-30"}'), ('{"created_at": "2026-01-01T25:00"}'), ('{"created_at": "2026-01-01T00:00:00+99:99"}'), ('{"created_at": "01.02.2026"}'), ('{"created_at": "2026-01-01 Z-08"}'),
 	('{"created_at": "2026-01-02T00:00:00Z", "valid_until": "2026-01-01T00:00:00Z"}'), ('{"attempts": {}}'), ('{"attempts": [1]}'), ('{"winner": 1}'),
 	(jsonb_build_object('order_no', repeat('x', 256))),
 	('{"attempts": [{"channel": "nobody", "method": "qr", "state": "paid"}]}'), ('{"attempts": [{"channel": "wechat", "method": "qr", "state": "paid"}]}'),
@@ -168,7 +169,7 @@ SELECT '{"attempts": [{"channel": "test", "method": "qr", "state": "paid"}]}'::j
 	'[{"attempt": 2, "state": "paid"}]', '[{"attempt": 1, "state": "created"}]', '[{"attempt": 1, "state": "paid", "by": "me"}]', '[{"attempt": 1, "state": "paid", "at": "2999-01-01"}]',
 	'[{"attempt": 1, "state": "failed"}]', '[{"attempt": 1, "state": "paid"}, {"attempt": 1, "state": "failed"}]', '[{"attempt": 1, "state": "capturing"}]',
 	'[{"attempt": 1, "state": "unknown", "at": "2026-01-02"}, {"attempt": 1, "state": "paid", "at": "2026-01-01"}]',
-	'[{"attempt": 1, "state": "paid", "amount": 90}]', '[{"attempt": 1, "state": "paid", "currency": "USD"}]',
+	'[{"attempt": 1, "state": "paid", "amount": 90}]', '[{"attempt": 1, "state": "paid"}, {"attempt": 1, "state": "paid", "amount": 90}]', '[{"attempt": 1, "state": "paid", "currency": "USD"}]',
 	'[{"attempt": 1, "state": "paid", "channel": "wechat"}]', '[{"attempt": 1, "state": "paid", "callback_id": "c1"}]', '[{"state": "paid", "channel": "test"}]',
 	'[{"attempt": 1, "state": "unknown", "channel": "test", "callback_id": "c1"}, {"attempt": 1, "state": "paid", "channel": "test", "callback_id": "c1"}]',
 	'[{"state": "paid"}]', '[{"attempt": 1, "state": "paid"}, {"state": "closed"}]', '[{"state": "closed"}, {"attempt": 1, "state": "paid"}]']::jsonb[]) AS history;
@@ -210,7 +211,8 @@ INSERT INTO import_test.shop_order VALUES
 	(9, 'S9', 9, 1.00, 1, '2026-01-05 10:00', NULL),		-- paid, they say; but no attempt is
 	(10, 'S10', 9, 2.00, 1, '2026-01-05 10:00', NULL),		-- more was refunded than was paid
 	(11, 'S11', 9, 0.00, 1, '2026-01-05 10:00', NULL),		-- nothing to pay
-	(12, 'S12', 9, 6.00, 2, '2026-01-05 10:00', NULL);		-- cancelled, then paid: the money is still there
+	(12, 'S12', 9, 6.00, 2, '2026-01-05 10:00', NULL),		-- cancelled, then paid: the money is still there
+	(13, 'S13', 9, 6.00, 0, '2026-01-05 10:00', NULL);		-- the customer is paying
 INSERT INTO import_test.shop_pay VALUES
 	(101, 1, 'P101', 'wx', 1, '4200001', '2026-01-05 10:01'), (102, 2, 'P102', 'wx', 3, NULL, '2026-01-05 10:01'),
 	(103, 3, 'P103', 'wx', 1, '4200003', '2026-01-05 10:01'), (104, 3, 'P104', 'ali', 1, '2026001', '2026-01-05 10:02'),
@@ -218,7 +220,7 @@ INSERT INTO import_test.shop_pay VALUES
 	(107, 5, 'P107', 'ali', 1, '2026003', '2026-01-05 10:01'), (108, 6, 'P108', 'wx', 0, NULL, '2026-01-05 10:01'),
 	(109, 7, 'P109', 'ali', 2, NULL, '2026-01-05 10:01'), (110, 8, 'P110', 'qqpay', 1, 'Q1', '2026-01-05 10:01'),
 	(111, 9, 'P111', 'wx', 2, NULL, '2026-01-05 10:01'), (112, 10, 'P112', 'wx', 1, '4200012', '2026-01-05 10:01'),
-	(113, 12, 'P113', 'wx', 1, '4200013', '2026-01-05 10:01');
+	(113, 12, 'P113', 'wx', 1, '4200013', '2026-01-05 10:01'), (114, 13, 'P114', 'wx', 0, NULL, '2026-01-05 10:01');
 INSERT INTO import_test.shop_notify VALUES
 	(1, 'P101', 'N1', 'SUCCESS', '{"total": 1990}', '2026-01-05 10:03'), (2, 'P101', 'N2', 'SUCCESS', '{"total": 1990}', '2026-01-05 10:08'),
 	(3, 'P103', 'N3', 'SUCCESS', NULL, '2026-01-05 10:03'), (4, 'P104', 'N4', 'SUCCESS', NULL, '2026-01-05 10:04'),
@@ -233,12 +235,12 @@ CREATE VIEW import_test.pay AS
 	SELECT p.*, row_number() OVER (PARTITION BY order_id ORDER BY p.id) AS attempt,
 		CASE pay_type WHEN 'wx' THEN 'wechat' WHEN 'ali' THEN 'alipay' ELSE pay_type END AS channel,
 		CASE pay_type WHEN 'wx' THEN 'jsapi' WHEN 'ali' THEN 'qr' ELSE 'qr' END AS method,
-		(ARRAY['paying', 'paid', 'failed', 'closed'])[status + 1] AS state
+		(ARRAY['unknown', 'paid', 'failed', 'closed'])[status + 1] AS state		-- 0: the customer has it, under the old number
 	FROM import_test.shop_pay p;
 CREATE VIEW import_test.converted AS
 	SELECT o.id, jsonb_strip_nulls(jsonb_build_object(
 		'merchant', 'old shop', 'order_no', o.order_sn, 'amount', (o.total_fee * 100)::bigint, 'currency', 'CNY', 'payer', 'user ' || o.user_id,
-		'multi', true,		-- it let customers pay again
+		'multi', CASE o.id WHEN 13 THEN false ELSE true END,		-- it let most customers pay again
 		'created_at', o.created::timestamptz, 'valid_until', o.expires::timestamptz,
 		'state', (ARRAY[NULL, 'paid', 'closed'])[o.pay_status + 1],
 		'metadata', jsonb_build_object('shop_order', o.id),
@@ -277,6 +279,8 @@ SELECT decision, state, attempt_state FROM pay_callback(channel => 'wechat', cal
 SELECT decision, state, attempt_state FROM pay_callback(channel => 'wechat', callback_id => 'N7', trade_no => import_test.new('P108'), reported => 'paid', amount => 300, currency => 'CNY', channel_txn => '4200008');
 SELECT decision, state, refundable FROM pay_query(order_no => 'S1', merchant => 'old shop');
 SELECT decision, state, refundable FROM pay_refund(trade_no => import_test.new('P101'), refund_no => 'RF9', amount => 990, reason => 'broken');
+-- An attempt that is open under an old number is not handed out again under ours.
+SELECT decision, attempt FROM pay_query(order_no => 'S13', merchant => 'old shop');
 -- A refund that was under way there ends here; what was refunded there is not refunded again.
 SELECT decision, state, refundable FROM pay_refund_callback(channel => 'alipay', callback_id => 'RN1', refund_no => 'RF3', reported => 'succeeded', amount => 800, currency => 'CNY', merchant => 'old shop');
 SELECT split_part(test.try(format('SELECT decision FROM pay_refund(trade_no => %L, refund_no => %L, amount => 1, reason => %L)', import_test.new('P107'), 'RF8', 'more')), ' | ', 1) AS refused;
