@@ -132,6 +132,14 @@ foreach my $violation (@{ $said->{violations} })
 {
 	diag("$violation->{check}, $violation->{times} times: $_") foreach @{ $violation->{examples} };
 }
+# What is on record of their payments, here and at the channel.
+diag($node->safe_psql('postgres', <<'SQL')) if @{ $said->{violations} };
+	SELECT DISTINCT to_json(e) #>> '{}' AS entry FROM world.violation v JOIN pay_event e USING (pay_no)
+	UNION ALL
+	SELECT DISTINCT l.entry #>> '{}' FROM world.violation v JOIN pay_attempt a USING (pay_no)
+		JOIN world.ledger l ON replace(a.trade_no::text, '-', '') IN (l.entry ->> 'trade_no', l.entry #>> '{message,trade_no}')
+	ORDER BY 1
+SQL
 is(join(', ', found($said)), '', 'the ledgers, the clients and the database agree');
 is(join("\n", @{ $said->{complaints} }), '', 'nothing happened that nobody expected');
 is(join("\n", @{ $said->{lost} }), '', 'at no moment was a task lost');

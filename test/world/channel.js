@@ -66,13 +66,17 @@ async function deliver(message, times = 0) {
 	}
 }
 
-// Some messages come late or twice, some never, if somebody will ask about it anyway (canBeLost).
-function tell(message, canBeLost) {
+// Write an entry together with the message about it, and tell it. Some messages come late or
+// twice, some never, if somebody will ask about it anyway (canBeLost).
+function writeAndTell(entry, message, canBeLost) {
+	const fate = roll(message.trade_no, message.refund_no, message.state, 'message');
+	if (canBeLost && fate < 0.12 && !future.hurried) {
+		ledger.write(entry);
+		return;
+	}
 	message.id = `n${messages + 1}`;
 	message.occurred_at = new Date().toISOString();
-	const fate = roll(message.trade_no, message.refund_no, message.state, 'message');
-	if (canBeLost && fate < 0.12 && !future.hurried) return;
-	ledger.write({ op: 'message', message });
+	ledger.write(entry, { op: 'message', message });
 	future.later(fate < 0.3 ? between(fate / 0.3, 800, 3000) : between(fate, 0, 300), () => deliver(message));
 	if (fate > 0.8) {
 		const again = () => ask(shops[0], 'notify', message, 1500);
@@ -115,9 +119,11 @@ function setTrade(trade, state, more = {}) {
 	// he who asks again and again will hear of it; of what comes after the end only a message tells
 	const canBeLost = !trade.ended && !ENDED.includes(trade.state);
 	const txn = state === 'paid' ? `T${trade.trade_no.slice(-12)}` : trade.txn;
-	ledger.write({ op: 'trade', trade_no: trade.trade_no, state, ...(txn && { txn }), ...more });
+	const entry = { op: 'trade', trade_no: trade.trade_no, state, ...(txn && { txn }), ...more };
 	if (['authorized', 'paid', 'failed', 'closed', 'reversed'].includes(state)) {
-		tell({ about: 'payment', trade_no: trade.trade_no, state, amount: trade.amount, currency: trade.currency, channel_txn: txn }, canBeLost);
+		writeAndTell(entry, { about: 'payment', trade_no: trade.trade_no, state, amount: trade.amount, currency: trade.currency, channel_txn: txn }, canBeLost);
+	} else {
+		ledger.write(entry);
 	}
 	if (state === 'paid') mayChargeBack(trade.trade_no);
 }
@@ -197,9 +203,9 @@ function setRefund(refund_no, state, more = {}) {
 	const trade = trades.get(known?.trade_no ?? more.trade_no);
 	// the failure of an earlier try may still be on its way, and who hears of it last will not ask again
 	const canBeLost = known?.state === 'processing' && known.tries === 1;
-	ledger.write({ op: 'refund', refund_no, state, ...more, ...(state === 'succeeded' && { txn: `R${refund_no.slice(-14)}` }) });
-	const { kind, merchant, amount, txn } = refunds.get(refund_no);
-	tell({ about: 'refund', kind, merchant, refund_no, trade_no: trade.trade_no, state, amount, currency: trade.currency, channel_txn: txn }, canBeLost);
+	const entry = { op: 'refund', refund_no, state, ...more, ...(state === 'succeeded' && { txn: `R${refund_no.slice(-14)}` }) };
+	const { kind, merchant, amount, txn } = { ...known, ...entry };
+	writeAndTell(entry, { about: 'refund', kind, merchant, refund_no, trade_no: trade.trade_no, state, amount, currency: trade.currency, channel_txn: txn }, canBeLost);
 }
 
 function refund({ refund_no, trade_no, amount, merchant }) {

@@ -36,10 +36,11 @@ class Ledger {
 		for (const line of whole.split('\n')) if (line) apply(JSON.parse(line));
 	}
 
-	write(entry) {
-		const line = { ...entry, at: Date.now() };
-		fs.appendFileSync(this.file, `${JSON.stringify(line)}\n`);
-		this.apply(line);
+	// What belongs together is written at once: whoever is killed has written all of it or nothing.
+	write(...entries) {
+		const lines = entries.map((entry) => ({ ...entry, at: Date.now() }));
+		fs.appendFileSync(this.file, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+		lines.forEach(this.apply);
 	}
 }
 
