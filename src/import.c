@@ -313,8 +313,8 @@ ReadOrders(Import *import, const JsonbValue *elements, Line *lines, Line **by_or
 		line->in = &elements[i];
 		readable = PayReadOldOrder(line->in, &old);
 		item = MemoryContextSwitchTo(import->context);
-		line->merchant = old.merchant ? PG_DETOAST_DATUM_COPY(old.merchant) : NULL;
-		line->order_no = old.order_no ? PG_DETOAST_DATUM_COPY(old.order_no) : NULL;
+		line->merchant = old.merchant ? PG_DETOAST_DATUM_COPY(PointerGetDatum(old.merchant)) : NULL;
+		line->order_no = old.order_no ? PG_DETOAST_DATUM_COPY(PointerGetDatum(old.order_no)) : NULL;
 		MemoryContextSwitchTo(item);
 		if (readable)
 			by_order[n++] = line;
