@@ -52,7 +52,7 @@ typedef struct OpenTable
 {
 	Relation	rel;
 	bool		locked_for_writing;
-	TupleTableSlot *read_slot;
+	TupleTableSlot *read_slot;	/* NULL until a row is read */
 	PayTarget  *target;			/* NULL until written to */
 	bool		contested;		/* a key was used, or is being used, whose row we did not find */
 	PayTableMap map;
@@ -286,6 +286,8 @@ OpenWithLock(PayStore *store, PayTableId id, LOCKMODE lockmode)
 		PayFillCatalog(store->home);
 		messages = SharedInvalidMessageCounter;
 		open->rel = try_relation_open(pay_catalog.table[id].relid, lockmode);
+		open->locked_for_writing = lockmode == RowExclusiveLock;
+		open->map = pay_catalog.table[id];
 		if (open->rel != NULL && messages != SharedInvalidMessageCounter && !pay_catalog.valid)
 		{
 			/* changed before we had the lock: what we know of it may be old */
@@ -295,16 +297,22 @@ OpenWithLock(PayStore *store, PayTableId id, LOCKMODE lockmode)
 		else if (open->rel == NULL)
 			pay_catalog.valid = false;
 	}
+	return open;
+}
+
+/* The slot that rows of a table are read into. */
+static TupleTableSlot *
+ReadSlot(PayStore *store, OpenTable *open)
+{
+	MemoryContext old;
+
 	if (open->read_slot == NULL)
 	{
-		MemoryContext old = MemoryContextSwitchTo(store->context);
-
-		open->locked_for_writing = lockmode == RowExclusiveLock;
-		open->map = pay_catalog.table[id];
+		old = MemoryContextSwitchTo(store->context);
 		open->read_slot = table_slot_create(open->rel, &store->slots);
 		MemoryContextSwitchTo(old);
 	}
-	return open;
+	return open->read_slot;
 }
 
 static OpenTable *
@@ -465,8 +473,8 @@ ThrowModifiedByCaller(PayStore *store, PayTableId id)
 static void
 LoadTuple(const PayTable *table, const PayTableMap *map, HeapTuple tuple, TupleDesc desc, void *row)
 {
-	Datum	   *values = palloc(desc->natts * sizeof(Datum));
-	bool	   *nulls = palloc(desc->natts * sizeof(bool));
+	Datum		values[MaxTupleAttributeNumber];
+	bool		nulls[MaxTupleAttributeNumber];
 	PayRowHead *head = Head(row);
 	int			i;
 
@@ -478,8 +486,6 @@ LoadTuple(const PayTable *table, const PayTableMap *map, HeapTuple tuple, TupleD
 	head->tuple = tuple;
 	head->stored = palloc(table->row_size);
 	memcpy(head->stored, row, table->row_size);
-	pfree(values);
-	pfree(nulls);
 }
 
 static void
@@ -501,7 +507,6 @@ BeginScan(PayStore *store, PayTableId id, int index, const Datum *keys, int n,
 		  const PayNumber *at_least)
 {
 	OpenTable  *open = Open(store, id);
-	const PayTable *table = &pay_tables[id];
 	Relation	rel = index_open(open->map.index[index],
 								 open->locked_for_writing ? RowExclusiveLock : AccessShareLock);
 	ScanKeyData scan_keys[PAY_MAX_KEYS];
@@ -510,14 +515,14 @@ BeginScan(PayStore *store, PayTableId id, int index, const Datum *keys, int n,
 
 	for (i = 0; i < n; i++)
 	{
-		int			c = PayColumnNamed(table, table->index[index].column[i]);
+		PayKind		kind = open->map.key_kind[index][i];
 
-		if (table->column[c].kind == KIND_TEXT && DatumGetPointer(keys[i]) == NULL)
+		if (kind == KIND_TEXT && DatumGetPointer(keys[i]) == NULL)
 			ScanKeyEntryInitialize(&scan_keys[i], SK_ISNULL | SK_SEARCHNULL, i + 1, InvalidStrategy,
 								   InvalidOid, InvalidOid, InvalidOid, (Datum) 0);
 		else
 			ScanKeyEntryInitialize(&scan_keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
-								   rel->rd_indcollation[i], pay_kinds[table->column[c].kind].equals, keys[i]);
+								   rel->rd_indcollation[i], pay_kinds[kind].equals, keys[i]);
 	}
 	if (at_least != NULL)
 	{
@@ -539,46 +544,61 @@ EndScan(IndexScanDesc scan)
 	index_close(index, NoLock);
 }
 
+/* Load the next row of a scan; false at its end. */
+static bool
+NextRow(PayStore *store, PayTableId id, IndexScanDesc scan, ScanDirection direction, void *row)
+{
+	OpenTable  *open = &store->open[id];
+	bool		used = false;
+
+	while (index_getnext_tid(scan, direction) != NULL)
+	{
+		TupleTableSlot *slot = ReadSlot(store, open);
+
+		used = true;
+		if (index_fetch_heap(scan, slot))
+		{
+			LoadSlot(id, open, slot, row);
+			ExecClearTuple(slot);
+			return true;
+		}
+	}
+	if (used)
+		open->contested = true;
+	return false;
+}
+
 static bool
 FindOne(PayStore *store, PayTableId id, int index, const Datum *keys, void *row)
 {
-	OpenTable  *open = Open(store, id);
 	IndexScanDesc scan = BeginScan(store, id, index, keys, pay_tables[id].index[index].n, NULL);
-	bool		found = false;
-	bool		used = false;
+	bool		found = NextRow(store, id, scan, ForwardScanDirection, row);
 
-	while (!found && index_getnext_tid(scan, ForwardScanDirection) != NULL)
-	{
-		used = true;
-		found = index_fetch_heap(scan, open->read_slot);
-	}
-	if (used && !found)
-		open->contested = true;
-	if (found)
-		LoadSlot(id, open, open->read_slot, row);
-	ExecClearTuple(open->read_slot);
 	EndScan(scan);
 	return found;
+}
+
+/* The rows that a scan gives, at most so many. */
+static List *
+FindRows(PayStore *store, PayTableId id, IndexScanDesc scan, ScanDirection direction, int at_most)
+{
+	List	   *rows = NIL;
+	void	   *row = palloc(pay_tables[id].row_size);
+
+	while (list_length(rows) < at_most && NextRow(store, id, scan, direction, row))
+	{
+		CHECK_FOR_INTERRUPTS();
+		rows = lappend(rows, row);
+		row = palloc(pay_tables[id].row_size);
+	}
+	EndScan(scan);
+	return rows;
 }
 
 static List *
 FindAll(PayStore *store, PayTableId id, int index, const Datum *keys, int n)
 {
-	OpenTable  *open = Open(store, id);
-	IndexScanDesc scan = BeginScan(store, id, index, keys, n, NULL);
-	List	   *rows = NIL;
-
-	while (index_getnext_slot(scan, ForwardScanDirection, open->read_slot))
-	{
-		void	   *row = palloc(pay_tables[id].row_size);
-
-		CHECK_FOR_INTERRUPTS();
-		LoadSlot(id, open, open->read_slot, row);
-		rows = lappend(rows, row);
-	}
-	ExecClearTuple(open->read_slot);
-	EndScan(scan);
-	return rows;
+	return FindRows(store, id, BeginScan(store, id, index, keys, n, NULL), ForwardScanDirection, PG_INT32_MAX);
 }
 
 /*
@@ -808,21 +828,10 @@ List *
 PayListPaymentsOfPayer(PayStore *store, text *merchant, text *payer, PayNumber from, int at_most)
 {
 	Datum		keys[] = {PointerGetDatum(merchant), PointerGetDatum(payer)};
-	OpenTable  *open = Open(store, PAY_PAYMENT_TABLE);
-	IndexScanDesc scan = BeginScan(store, PAY_PAYMENT_TABLE, PAYMENT_BY_PAYER, keys, 2, &from);
-	List	   *rows = NIL;
 
-	while (list_length(rows) < at_most &&
-		   index_getnext_slot(scan, BackwardScanDirection, open->read_slot))
-	{
-		PayPayment *row = palloc(sizeof(PayPayment));
-
-		LoadSlot(PAY_PAYMENT_TABLE, open, open->read_slot, row);
-		rows = lappend(rows, row);
-	}
-	ExecClearTuple(open->read_slot);
-	EndScan(scan);
-	return rows;
+	return FindRows(store, PAY_PAYMENT_TABLE,
+					BeginScan(store, PAY_PAYMENT_TABLE, PAYMENT_BY_PAYER, keys, 2, &from),
+					BackwardScanDirection, at_most);
 }
 
 struct PayDueScan
@@ -877,10 +886,11 @@ bool
 PayIsCurrent(PayStore *store, const PayAttempt *row)
 {
 	OpenTable  *open = Open(store, PAY_ATTEMPT_TABLE);
+	TupleTableSlot *slot = ReadSlot(store, open);
 	ItemPointerData tid = row->head.tid;
-	bool		current = table_tuple_fetch_row_version(open->rel, &tid, GetActiveSnapshot(), open->read_slot);
+	bool		current = table_tuple_fetch_row_version(open->rel, &tid, GetActiveSnapshot(), slot);
 
-	ExecClearTuple(open->read_slot);
+	ExecClearTuple(slot);
 	return current;
 }
 
@@ -890,6 +900,7 @@ static bool
 LockRow(PayStore *store, PayTableId id, void *row, LockWaitPolicy wait)
 {
 	OpenTable  *open = OpenLocked(store, id);
+	TupleTableSlot *slot = ReadSlot(store, open);
 	uint8		flags = TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS;
 	ItemPointerData tid = Head(row)->tid;
 	TM_FailureData failure;
@@ -897,7 +908,7 @@ LockRow(PayStore *store, PayTableId id, void *row, LockWaitPolicy wait)
 
 	if (!IsolationUsesXactSnapshot())
 		flags |= TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
-	result = table_tuple_lock(open->rel, &tid, GetActiveSnapshot(), open->read_slot,
+	result = table_tuple_lock(open->rel, &tid, GetActiveSnapshot(), slot,
 							  GetCurrentCommandId(true), LockTupleNoKeyExclusive, wait,
 							  flags, &failure);
 	if (wait == LockWaitSkip && (result == TM_WouldBlock || result == TM_Updated || result == TM_Deleted))
@@ -905,8 +916,8 @@ LockRow(PayStore *store, PayTableId id, void *row, LockWaitPolicy wait)
 	switch (result)
 	{
 		case TM_Ok:
-			if (!ItemPointerEquals(&open->read_slot->tts_tid, &Head(row)->tid))
-				LoadSlot(id, open, open->read_slot, row);
+			if (!ItemPointerEquals(&slot->tts_tid, &Head(row)->tid))
+				LoadSlot(id, open, slot, row);
 			break;
 		case TM_Updated:
 			ThrowSerializationFailure("update");
@@ -921,7 +932,7 @@ LockRow(PayStore *store, PayTableId id, void *row, LockWaitPolicy wait)
 		default:
 			elog(ERROR, "unexpected result of locking a row of \"%s\": %d", pay_tables[id].name, result);
 	}
-	ExecClearTuple(open->read_slot);
+	ExecClearTuple(slot);
 	return result == TM_Ok;
 }
 
@@ -1230,13 +1241,15 @@ Insert(PayStore *store, PayTableId id, void *row)
  * READ COMMITTED a newer snapshot will.
  */
 static void
-CheckConflictIsVisible(OpenTable *open, ItemPointer conflict)
+CheckConflictIsVisible(PayStore *store, OpenTable *open, ItemPointer conflict)
 {
+	TupleTableSlot *slot = ReadSlot(store, open);
+
 	if (!IsolationUsesXactSnapshot())
 		RenewSnapshot();
-	else if (!table_tuple_fetch_row_version(open->rel, conflict, GetActiveSnapshot(), open->read_slot))
+	else if (!table_tuple_fetch_row_version(open->rel, conflict, GetActiveSnapshot(), slot))
 		ThrowSerializationFailure("update");
-	ExecClearTuple(open->read_slot);
+	ExecClearTuple(slot);
 }
 
 /* What INSERT ... ON CONFLICT DO NOTHING does, with the target's arbiters. */
@@ -1266,7 +1279,7 @@ InsertOrFind(PayStore *store, PayTableId id, void *row)
 		if (open->contested &&
 			!PayCompatCheckIndexConstraints(target->ri, target->slot, target->estate, &other, look_in))
 		{
-			CheckConflictIsVisible(open, &other);
+			CheckConflictIsVisible(store, open, &other);
 			return false;
 		}
 		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
@@ -1342,20 +1355,21 @@ CheckUpdated(PayStore *store, PayTableId id, TM_Result result, const TM_FailureD
 static void
 UpdateWithTriggers(PayStore *store, PayTableId id, OpenTable *open, PayRowHead *head)
 {
+	TupleTableSlot *slot = ReadSlot(store, open);
 	TM_FailureData failure;
 	ItemPointerData tid = head->tid;
 	EPQState	epqstate;
 
 	/* so that they see no other version than the one that was decided on */
 	CheckUpdated(store, id,
-				 table_tuple_lock(open->rel, &tid, GetActiveSnapshot(), open->read_slot,
+				 table_tuple_lock(open->rel, &tid, GetActiveSnapshot(), slot,
 								  GetCurrentCommandId(true), LockTupleNoKeyExclusive, LockWaitBlock,
 								  0, &failure), &failure);
-	ExecClearTuple(open->read_slot);
-	open->read_slot->tts_tid = head->tid;
+	ExecClearTuple(slot);
+	slot->tts_tid = head->tid;
 	PayOpenIndexes(open->target, id);
 	PayCompatEvalPlanQualInit(&epqstate, open->target->estate);
-	ExecSimpleRelationUpdate(open->target->ri, open->target->estate, &epqstate, open->read_slot,
+	ExecSimpleRelationUpdate(open->target->ri, open->target->estate, &epqstate, slot,
 							 open->target->slot);
 	EvalPlanQualEnd(&epqstate);
 }
@@ -1507,19 +1521,20 @@ static void
 Delete(PayStore *store, PayTableId id, void *row)
 {
 	OpenTable  *open = OpenForWriting(store, id);
+	TupleTableSlot *slot = ReadSlot(store, open);
 	EState	   *estate = open->target->estate;
 	TriggerDesc *triggers = open->target->ri->ri_TrigDesc;
 	EPQState	epqstate;
 
-	open->read_slot->tts_tid = Head(row)->tid;
+	slot->tts_tid = Head(row)->tid;
 	PayCompatEvalPlanQualInit(&epqstate, estate);
-	ExecSimpleRelationDelete(open->target->ri, estate, &epqstate, open->read_slot);
+	ExecSimpleRelationDelete(open->target->ri, estate, &epqstate, slot);
 	EvalPlanQualEnd(&epqstate);
 	SeeOwnWrites();
 	if (triggers && triggers->trig_delete_before_row &&
-		table_tuple_fetch_row_version(open->rel, &Head(row)->tid, GetActiveSnapshot(), open->read_slot))
+		table_tuple_fetch_row_version(open->rel, &Head(row)->tid, GetActiveSnapshot(), slot))
 		ThrowTriggerInterfered(id, "suppressed a row");
-	ExecClearTuple(open->read_slot);
+	ExecClearTuple(slot);
 }
 
 void

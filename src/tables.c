@@ -449,6 +449,7 @@ MapTable(const PayTable *table, Oid home, PayTableMap *map)
 	Relation	rel = OidIsValid(relid) ? try_relation_open(relid, AccessShareLock) : NULL;
 	Oid			installer = FunctionWithoutArguments("pay_install", home);
 	int			i;
+	int			k;
 
 	if (rel == NULL)
 		ThrowNotInstalled(table->name, "does not exist");
@@ -483,6 +484,8 @@ MapTable(const PayTable *table, Oid home, PayTableMap *map)
 	}
 	for (i = 0; i < table->n_indexes; i++)
 	{
+		for (k = 0; k < table->index[i].n; k++)
+			map->key_kind[i][k] = table->column[PayColumnNamed(table, table->index[i].column[k])].kind;
 		map->index[i] = MapIndex(rel, table, map, &table->index[i]);
 		if (!OidIsValid(map->index[i]))
 			ThrowNotInstalled(table->name,

@@ -125,6 +125,7 @@ typedef struct PayTableMap
 	bool		has_defaults;	/* columns whose default an INSERT must compute */
 	AttrNumber	attnum[PAY_MAX_COLUMNS];
 	Oid			index[PAY_MAX_INDEXES];
+	PayKind		key_kind[PAY_MAX_INDEXES][PAY_MAX_KEYS];
 } PayTableMap;
 
 typedef struct PayCatalog
