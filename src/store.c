@@ -1201,7 +1201,7 @@ PrepareInsert(PayTableId id, OpenTable *open)
 		ExecPartitionCheck(ri, target->slot, target->estate, true);
 }
 
-/* What comes after: AFTER triggers; and whoever was a trigger may not have decided otherwise. */
+/* What comes after: AFTER triggers; a BEFORE trigger must not have changed what was decided. */
 static void
 FinishInsert(PayTableId id, OpenTable *open, const void *row, List *recheck)
 {

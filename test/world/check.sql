@@ -237,8 +237,7 @@ UNION ALL
 		FROM world.claimed
 		WINDOW task AS (PARTITION BY pay_no, coalesce('refund ' || refund_no, 'hold ' || resource, trade_no) ORDER BY lease_until - lease)) c
 	WHERE c.at < c.before_until
-		-- the worker's clock, JavaScript's, has cut the microseconds off c.at
-		AND NOT EXISTS (SELECT FROM pay_event e WHERE e.pay_no = c.pay_no AND e.recorded_at BETWEEN c.before_at AND c.at + interval '1 ms' AND e.source <> 'claim'
+		AND NOT EXISTS (SELECT FROM pay_event e WHERE e.pay_no = c.pay_no AND e.recorded_at BETWEEN c.before_at AND c.at AND e.source <> 'claim'
 			AND (e.payment_before, e.attempt_before, e.refund_before) IS DISTINCT FROM (e.payment_after, e.attempt_after, e.refund_after))
 UNION ALL
 	-- what a client was told is there

@@ -2,10 +2,14 @@
 
 'use strict';
 
+const { types } = require('pg');
 const { channel, participant } = require('../../examples/worker/channel');
 const { connect } = require('../../examples/worker/database');
 const { Worker } = require('../../examples/worker/worker');
 const { claimed, paid } = require('./records');
+
+// The checker compares leases to the microsecond, which a Date has not.
+types.setTypeParser(types.builtins.TIMESTAMPTZ, (text) => text);
 
 const CALL_TIMEOUT_MS = 800;
 const leaseS = 2;
