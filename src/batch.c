@@ -15,8 +15,9 @@
  * A payment with nothing but messages that were handled before is not locked:
  * a batch that is delivered again writes nothing.
  *
- * Memory: the messages live as long as the call, what one of them needs to be
- * decided on is forgotten with the next.
+ * Memory: the messages live as long as the call, and so do the records of the
+ * payments that one message alone is about, which it is decided on; all else that
+ * a message needs is forgotten with the next.
  */
 #include "postgres.h"
 
