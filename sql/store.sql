@@ -568,7 +568,7 @@ BEGIN
 		('COLUMN', 'pay_event.actor', 'role that called'),
 		('COLUMN', 'pay_event.session_actor', 'role that logged in'),
 		('TABLE', 'pay_review', 'what a person must look at; open until resolved with pay_review_resolve()'),
-		('COLUMN', 'pay_review.kind', 'mismatch, unmatched, conflict (a known message id with other content), adopted (a refund or chargeback that the channel started), abnormal (a refund that a person must settle), or exhausted (the schedule of questions is over)'),
+		('COLUMN', 'pay_review.kind', 'mismatch, unmatched, conflict (a known message id with other content), adopted (a refund or chargeback that the channel started), abnormal (a refund that a person must settle), exhausted (the schedule of questions is over), or damaged (rows that contradict themselves or each other: the queue passes the payment by)'),
 		('COLUMN', 'pay_review.refund_no', 'the refund that it is about'),
 		('COLUMN', 'pay_review.merchant', 'whose refund an unmatched report is said to be about'),
 		('COLUMN', 'pay_review.refund_reported', 'what the report said of the refund'),

@@ -6,6 +6,8 @@
 #include "answer.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "deadline.h"
 #include "errors.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
@@ -39,6 +41,27 @@ enum
 
 StaticAssertDecl((int) RESULT_COLUMNS == PAY_RESULT_COLUMNS, "the header counts the columns");
 
+static const Oid result_type[RESULT_COLUMNS] = {
+	[RESULT_DECISION] = TEXTOID,
+	[RESULT_PAY_NO] = UUIDOID,
+	[RESULT_TRADE_NO] = TEXTOID,
+	[RESULT_MERCHANT] = TEXTOID,
+	[RESULT_ORDER_NO] = TEXTOID,
+	[RESULT_STATE] = TEXTOID,
+	[RESULT_ATTEMPT] = INT4OID,
+	[RESULT_ATTEMPT_STATE] = TEXTOID,
+	[RESULT_CHANNEL] = TEXTOID,
+	[RESULT_METHOD] = TEXTOID,
+	[RESULT_AMOUNT] = INT8OID,
+	[RESULT_CURRENCY] = TEXTOID,
+	[RESULT_CREDENTIAL] = TEXTOID,
+	[RESULT_CREDENTIAL_EXPIRES_AT] = TIMESTAMPTZOID,
+	[RESULT_REFUNDABLE] = INT8OID,
+	[RESULT_REFUND_NO] = TEXTOID,
+	[RESULT_OTHER_ORDER_NO] = TEXTOID,
+	[RESULT_DETAIL] = TEXTOID
+};
+
 /* The columns of pay_refund_result. */
 enum
 {
@@ -52,6 +75,18 @@ enum
 	REFUND_REFUNDABLE,
 	REFUND_DETAIL,
 	REFUND_COLUMNS
+};
+
+static const Oid refund_result_type[REFUND_COLUMNS] = {
+	[REFUND_DECISION] = TEXTOID,
+	[REFUND_REFUND_NO] = TEXTOID,
+	[REFUND_PAY_NO] = UUIDOID,
+	[REFUND_TRADE_NO] = TEXTOID,
+	[REFUND_STATE] = TEXTOID,
+	[REFUND_AMOUNT] = INT8OID,
+	[REFUND_CURRENCY] = TEXTOID,
+	[REFUND_REFUNDABLE] = INT8OID,
+	[REFUND_DETAIL] = TEXTOID
 };
 
 /* ---- values ---- */
@@ -240,8 +275,7 @@ TimestampTz
 PayDeadlineArgument(FunctionCallInfo fcinfo, int n, const char *name, TimestampTz now,
 					PayPresence presence)
 {
-	TimestampTz deadline = now;
-	Interval   *span;
+	TimestampTz deadline;
 
 	if (PG_ARGISNULL(n))
 	{
@@ -249,15 +283,8 @@ PayDeadlineArgument(FunctionCallInfo fcinfo, int n, const char *name, TimestampT
 			ThrowMissing(name);
 		return PAY_NO_TIME;
 	}
-	span = PG_GETARG_INTERVAL_P(n);
-	if (abs(span->month / MONTHS_PER_YEAR) <= PAY_MAX_YEARS &&
-		abs(span->day / 366) <= PAY_MAX_YEARS &&
-		span->time / USECS_PER_DAY / 366 <= PAY_MAX_YEARS &&
-		span->time / USECS_PER_DAY / 366 >= -PAY_MAX_YEARS)
-		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-														   TimestampTzGetDatum(now),
-														   IntervalPGetDatum(span)));
-	if (deadline <= now)
+	deadline = PayAfter(now, PG_GETARG_INTERVAL_P(n));
+	if (deadline <= now || deadline == PAY_NO_TIME)
 		ereport(ERROR,
 				(errcode(PAY_ERR_BAD_ARGUMENT),
 				 errmsg("invalid %s: %s", name,
@@ -412,16 +439,54 @@ OtherOrder(PayStore *store, const PayAnswer *answer)
 	return successor.order_no;
 }
 
+/* Somebody altered the type that a function answers. */
+static void
+ThrowAltered(TupleDesc desc, const char *how)
+{
+	ereport(ERROR,
+			(errcode(PAY_ERR_NOT_INSTALLED),
+			 errmsg("type \"%s\" is not as pay_idem made it", format_type_be(desc->tdtypeid)),
+			 errdetail("%s.", how),
+			 errhint("Undo it by ALTER TYPE; columns of your own belong into tables and views of your own.")));
+}
+
+/* Put the columns where the type has them: one that was added and dropped again leaves a hole. */
+static HeapTuple
+FormRow(TupleDesc desc, const Datum *values, const bool *nulls, const Oid *types, int n)
+{
+	Datum	   *row_values = palloc0(desc->natts * sizeof(Datum));
+	bool	   *row_nulls = palloc(desc->natts * sizeof(bool));
+	int			column = 0;
+	int			i;
+
+	for (i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		row_nulls[i] = true;
+		if (att->attisdropped)
+			continue;
+		if (column == n)
+			ThrowAltered(desc, psprintf("It has a new attribute \"%s\"", NameStr(att->attname)));
+		if (att->atttypid != types[column])
+			ThrowAltered(desc, psprintf("Its attribute \"%s\" is of type %s, not %s", NameStr(att->attname),
+										format_type_be(att->atttypid), format_type_be(types[column])));
+		row_values[i] = values[column];
+		row_nulls[i] = nulls[column++];
+	}
+	if (column < n)
+		ThrowAltered(desc, psprintf("It has %d attributes, not %d", column, n));
+	return heap_form_tuple(desc, row_values, row_nulls);
+}
+
 Datum
-PayReplyRow(PayStore *store, const Datum *values, const bool *nulls, int n)
+PayReplyRow(PayStore *store, const Datum *values, const bool *nulls, const Oid *types, int n)
 {
 	TupleDesc	desc = PayStoreResultDesc(store);
+	HeapTuple	row = FormRow(desc, values, nulls, types, n);
 	MemoryContext call = MemoryContextSwitchTo(PayStoreCallerContext(store));
-	Datum		result;
+	Datum		result = HeapTupleGetDatum(heap_copytuple(row));
 
-	if (desc->natts != n)
-		elog(ERROR, "the called function answers %d columns, not %d", desc->natts, n);
-	result = HeapTupleGetDatum(heap_form_tuple(desc, unconstify(Datum *, values), unconstify(bool *, nulls)));
 	MemoryContextSwitchTo(call);
 	ReleaseTupleDesc(desc);
 	PayStoreClose(store);
@@ -454,7 +519,7 @@ PayReply(PayStore *store, const PayAnswer *answer)
 	ResultRow	row;
 
 	ShowAnswer(store, answer, &row);
-	return PayReplyRow(store, row.values, row.nulls, RESULT_COLUMNS);
+	return PayReplyRow(store, row.values, row.nulls, result_type, RESULT_COLUMNS);
 }
 
 void
@@ -509,5 +574,5 @@ PayReplyRefund(PayStore *store, const PayRefundAnswer *answer)
 		Set(&row, REFUND_AMOUNT, Int64GetDatum(answer->refund->amount));
 	}
 	SetString(&row, REFUND_DETAIL, answer->detail);
-	return PayReplyRow(store, row.values, row.nulls, REFUND_COLUMNS);
+	return PayReplyRow(store, row.values, row.nulls, refund_result_type, REFUND_COLUMNS);
 }

@@ -33,9 +33,6 @@
  */
 #define PAY_MAX_AMOUNT			INT64CONST(9007199254740991)
 
-/* Nothing is valid for longer; it keeps deadlines within a timestamp's range. */
-#define PAY_MAX_YEARS			1000
-
 /* What is wrong with a value that came in, as the parts of an error. */
 typedef struct PayFault
 {
@@ -154,7 +151,10 @@ typedef struct PayRefundAnswer
 /* Close the store and give the answer as a pay_refund_result datum. */
 extern Datum PayReplyRefund(PayStore *store, const PayRefundAnswer *answer);
 
-/* Close the store and give a row of what the called function answers. */
-extern Datum PayReplyRow(PayStore *store, const Datum *values, const bool *nulls, int n);
+/*
+ * Close the store and give a row of what the called function answers: n columns
+ * of these types.  PY503 if the function's result type was altered.
+ */
+extern Datum PayReplyRow(PayStore *store, const Datum *values, const bool *nulls, const Oid *types, int n);
 
 #endif							/* PAY_ANSWER_H */

@@ -319,7 +319,7 @@ pay_callbacks(PG_FUNCTION_ARGS)
 	elements = PayElementsArgument(fcinfo, 0, "messages", &batch.count);
 	InitMaterializedSRF(fcinfo, 0);
 	batch.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	batch.store = PayStoreOpen(fcinfo, PAY_WRITES);
+	batch.store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_EVENT_TABLE));
 	batch.context = CurrentMemoryContext;
 	error_context_stack = &which;
 

@@ -19,6 +19,7 @@
 
 #include "answer.h"
 #include "catalog/pg_type.h"
+#include "deadline.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -48,6 +49,7 @@ typedef enum Action
 	RELEASE_HOLD,
 	LABELLED_ACTIONS,
 	EXPIRE = LABELLED_ACTIONS,	/* done here: no worker is needed */
+	PASS_BY,					/* the rows are damaged: a person is */
 	ACTIONS
 } Action;
 
@@ -106,6 +108,7 @@ typedef struct Subject
 	TimestampTz *check_at;		/* of the attempt, refund or hold: which task counts */
 	text	  **asked_by;
 	const char *state;
+	const char *damage;			/* what is wrong with the rows; NULL: nothing */
 	Action		action;
 } Subject;
 
@@ -257,9 +260,7 @@ ActionForAttempt(PayStore *store, const PayRecord *record, const PayAttempt *att
 static void
 TimeOut(Claim *claim, PayRecord *record, PayAttempt *attempt, const PayChannel *channel)
 {
-	TimestampTz ends = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-															   TimestampTzGetDatum(attempt->handed_out_at),
-															   IntervalPGetDatum(&channel->timeout)));
+	TimestampTz ends = PayAfter(attempt->handed_out_at, &channel->timeout);
 	PayState	payment_before = (PayState) record->payment.state;
 	PayNews		news;
 
@@ -295,24 +296,53 @@ ActionForHold(const PayHold *hold)
 
 /* ---- looking ---- */
 
-/* Read what a task is about; false if it is not there. */
+/* Read what a task is about, as far as the rows are sound; false if it is not there. */
 static bool
-Load(PayStore *store, const PayTask *task, Subject *subject)
+ReadSubject(PayStore *store, const PayTask *task, Subject *subject)
 {
 	PayRecord  *record = &subject->record;
 
-	memset(subject, 0, sizeof(Subject));
-	if (!PayFindRecord(store, task->pay_no, record) || task->attempt > record->payment.routes.n)
+	if (!PayFindRecord(store, task->pay_no, record))
+	{
+		PayDamaged(store, PAY_TASK_TABLE, task,
+				   psprintf("payment %s is missing", text_to_cstring(PayNumberText(task->pay_no))));
+		return false;
+	}
+	if (task->attempt < 0 || task->attempt > record->payment.routes.n)
 		return false;
 	if (task->resource != NULL)
 		return PayFindHold(store, task->pay_no, task->resource, &subject->hold);
 	if (task->attempt == 0)
 		return true;
 	subject->attempt = record->attempt[task->attempt - 1];
+	if (subject->attempt == NULL)
+		return false;
 	if (!PayFindRoute(store, subject->attempt->route, &subject->channel))
-		PayThrowNoRoute(subject->attempt);
-	return task->refund_no == NULL ||
-		PayFindRefund(store, record->payment.merchant, task->refund_no, &subject->refund);
+		PayDamaged(store, PAY_ATTEMPT_TABLE, subject->attempt,
+				   psprintf("route %d is missing in \"pay_channel\"", subject->attempt->route));
+	if (task->refund_no == NULL)
+		return true;
+	if (!PayFindRefund(store, record->payment.merchant, task->refund_no, &subject->refund))
+		return false;
+	if (subject->refund.attempt != task->attempt || !PayNumbersEqual(subject->refund.pay_no, task->pay_no))
+		PayDamaged(store, PAY_REFUND_TABLE, &subject->refund,
+				   psprintf("its task says attempt %d of payment %s", task->attempt,
+							text_to_cstring(PayNumberText(task->pay_no))));
+	return true;
+}
+
+/* The same; where rows are damaged, the subject says so and must not be looked at further. */
+static bool
+Load(PayStore *store, const PayTask *task, Subject *subject)
+{
+	bool		found;
+
+	memset(subject, 0, sizeof(Subject));
+	PayPassDamageBy(store, true);
+	found = ReadSubject(store, task, subject);
+	PayPassDamageBy(store, false);
+	subject->damage = PayTakeDamage(store);
+	return found;
 }
 
 /* Decide by the rows as they were read what is to be done; NO_ACTION: nothing, or another task counts. */
@@ -356,7 +386,11 @@ Judge(PayStore *store, const PayTask *task, Subject *subject)
 static Action
 Look(PayStore *store, const PayTask *task, Subject *subject)
 {
-	return Load(store, task, subject) ? Judge(store, task, subject) : NO_ACTION;
+	bool		found = Load(store, task, subject);
+
+	if (subject->damage != NULL)
+		return subject->action = PASS_BY;
+	return found ? Judge(store, task, subject) : NO_ACTION;
 }
 
 /* Lock what a task is about and look again; false if somebody else has it. */
@@ -366,7 +400,8 @@ TryLock(PayStore *store, const PayTask *task, Subject *subject)
 	PayRecord  *record = &subject->record;
 	int			i;
 
-	if (!PayTryLockPayment(store, &record->payment) || !Load(store, task, subject))
+	if (!PayTryLockPayment(store, &record->payment) || !Load(store, task, subject) ||
+		subject->damage != NULL)
 		return false;
 	for (i = 0; i < record->payment.routes.n; i++)
 		if (!PayTryLockAttempt(store, record->attempt[i]))
@@ -492,6 +527,36 @@ MayBeWanted(const Claim *claim, const PayTask *task)
 	return task->attempt == 0 || claim->wanted[QUERY] || claim->wanted[CLOSE] || claim->wanted[VOID];
 }
 
+/* Does an open review say already that rows of this payment are damaged? */
+static bool
+IsNoted(PayStore *store, PayNumber pay_no)
+{
+	ListCell   *cell;
+
+	foreach(cell, PayListOpenReviews(store, pay_no))
+		if (PayTextIs(((PayReview *) lfirst(cell))->kind, "damaged"))
+			return true;
+	return false;
+}
+
+/*
+ * Nobody can be told what to do about damaged rows, and nobody else's task
+ * waits for them.  The task stays due, so it is handed out once they are repaired.
+ */
+static void
+NoteDamage(Claim *claim, const PayTask *task, Subject *subject)
+{
+	PayPayment *payment = &subject->record.payment;
+	bool		there = payment->head.tuple != NULL;
+	PayNews		news = ClaimNews(subject->damage);
+
+	if (there && (IsNoted(claim->store, task->pay_no) || !PayTryLockPayment(claim->store, payment) ||
+				  IsNoted(claim->store, task->pay_no)))
+		return;
+	PayOpenReview(claim->store, "damaged", there ? &subject->record : NULL, NULL, &news,
+				  PayNumberText(task->pay_no), subject->damage);
+}
+
 /*
  * Whom a task is about is read first, so that nothing is locked that this
  * worker does not do; what is decided is decided on what is locked.
@@ -503,7 +568,9 @@ ClaimTask(Claim *claim, PayTask *task)
 	Subject		subject;
 	Action		action = Look(store, task, &subject);
 
-	if (action != NO_ACTION && !claim->wanted[action])
+	if (action == PASS_BY)
+		NoteDamage(claim, task, &subject);
+	if (action == PASS_BY || (action != NO_ACTION && !claim->wanted[action]))
 		return;
 	if (!PayTryLockTask(store, task) || task->due_at > claim->now)
 		return;
@@ -512,6 +579,30 @@ ClaimTask(Claim *claim, PayTask *task)
 	else if (claim->wanted[subject.action] && TryLock(store, task, &subject) &&
 			 claim->wanted[Judge(store, task, &subject)])
 		CarryOut(claim, task, &subject);
+}
+
+/* The next task whose row is sound; false at the end. */
+static bool
+NextDue(Claim *claim, PayDueScan *due, PayTask *task)
+{
+	const char *damage;
+	bool		found;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		PayPassDamageBy(claim->store, true);
+		found = PayNextDue(due, task);
+		PayPassDamageBy(claim->store, false);
+		damage = PayTakeDamage(claim->store);
+		if (damage != NULL)
+		{
+			PayNews		news = ClaimNews(damage);
+
+			PayOpenReview(claim->store, "damaged", NULL, NULL, &news, PayNumberText(task->pay_no), damage);
+		}
+	} while (damage != NULL);
+	return found;
 }
 
 static int
@@ -544,7 +635,7 @@ ActionsArgument(FunctionCallInfo fcinfo, int n, bool *wanted)
 	int			action;
 
 	memset(wanted, PG_ARGISNULL(n), ACTIONS * sizeof(bool));
-	wanted[NO_ACTION] = false;
+	wanted[NO_ACTION] = wanted[PASS_BY] = false;
 	wanted[EXPIRE] = true;
 	if (PG_ARGISNULL(n))
 		return;
@@ -581,13 +672,13 @@ pay_claim(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	claim.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	claim.store = PayStoreOpen(fcinfo, PAY_WRITES);
+	claim.store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_TASK_TABLE));
 	due = PayBeginDue(claim.store, claim.now);
 	while (claim.handed_out < max_tasks && claim.dropped < MAX_DROPS)
 	{
 		CHECK_FOR_INTERRUPTS();
 		PayStoreNextItem(claim.store);
-		if (!PayNextDue(due, &task))
+		if (!NextDue(&claim, due, &task))
 			break;
 		if (MayBeWanted(&claim, &task))
 			ClaimTask(&claim, &task);

@@ -11,6 +11,7 @@
 
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "access/tupdesc.h"
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
@@ -180,6 +181,17 @@ PayCompatDecodeDateTime(char **field, int *kind, int n, int *type, struct pg_tm 
 	return DecodeDateTime(field, kind, n, type, tm, fsec, zone, &extra);
 #else
 	return DecodeDateTime(field, kind, n, type, tm, fsec, zone);
+#endif
+}
+
+/* Does a CHECK hold for all rows that are stored, or for none?  18 has those that are not enforced. */
+static inline bool
+PayCompatCheckIsProven(const ConstrCheck *check)
+{
+#if PG_VERSION_NUM >= 180000
+	return check->ccvalid || !check->ccenforced;
+#else
+	return check->ccvalid;
 #endif
 }
 

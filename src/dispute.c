@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "answer.h"
+#include "catalog/pg_type.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -33,6 +34,16 @@ enum
 	DISPUTE_COLUMNS
 };
 
+static const Oid dispute_result_type[DISPUTE_COLUMNS] = {
+	[DISPUTE_DECISION] = TEXTOID,
+	[DISPUTE_ID] = INT8OID,
+	[DISPUTE_TRADE_NO] = TEXTOID,
+	[DISPUTE_DUPLICATE_OF] = TEXTOID,
+	[DISPUTE_VERDICT] = TEXTOID,
+	[DISPUTE_REFUND_NO] = TEXTOID,
+	[DISPUTE_DETAIL] = TEXTOID
+};
+
 static Datum
 Reply(PayStore *store, const PayDispute *dispute, PayDecision decision, const char *detail)
 {
@@ -50,7 +61,7 @@ Reply(PayStore *store, const PayDispute *dispute, PayDecision decision, const ch
 	nulls[DISPUTE_REFUND_NO] = dispute->refund_no == NULL;
 	values[DISPUTE_DETAIL] = detail ? CStringGetTextDatum(detail) : (Datum) 0;
 	nulls[DISPUTE_DETAIL] = detail == NULL;
-	return PayReplyRow(store, values, nulls, DISPUTE_COLUMNS);
+	return PayReplyRow(store, values, nulls, dispute_result_type, DISPUTE_COLUMNS);
 }
 
 /* Say in a payment's history what happened to its case. */
@@ -100,7 +111,7 @@ pay_dispute_open(PG_FUNCTION_ARGS)
 				(errcode(PAY_ERR_BAD_ARGUMENT),
 				 errmsg("a payment does not repeat itself: \"%s\"", text_to_cstring(PG_GETARG_TEXT_PP(0))),
 				 errdetail("Both numbers are of the same payment.")));
-	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_DISPUTE_TABLE));
 	FindNamed(store, number, PG_GETARG_TEXT_PP(0), &record);
 	FindNamed(store, other_number, PG_GETARG_TEXT_PP(1), &other);
 	if (!PayTextsEqual(record.payment.merchant, other.payment.merchant))
@@ -176,7 +187,7 @@ pay_dispute_resolve(PG_FUNCTION_ARGS)
 				(errcode(PAY_ERR_BAD_ARGUMENT),
 				 errmsg("invalid verdict: \"%s\"", text_to_cstring(verdict)),
 				 errdetail("A verdict is refund or reject.")));
-	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_DISPUTE_TABLE));
 	if (!PayFindDispute(store, dispute_id, &dispute) ||
 		!PayFindRecord(store, dispute.pay_no, &record) ||
 		!PayFindRecord(store, dispute.other_pay_no, &other) ||
@@ -238,7 +249,8 @@ pay_dispute_case(PG_FUNCTION_ARGS)
 	int			j = 0;
 
 	InitMaterializedSRF(fcinfo, 0);
-	store = PayStoreOpen(fcinfo, PAY_READS);
+	store = PayStoreOpen(fcinfo, PAY_READS, PAY_LOOK_AT(PAY_PAYMENT_TABLE) | PAY_LOOK_AT(PAY_EVENT_TABLE) |
+						 PAY_LOOK_AT(PAY_DISPUTE_TABLE));
 	if (!PayFindDispute(store, dispute_id, &dispute) ||
 		!PayFindPayment(store, dispute.pay_no, &payment) ||
 		!PayFindPayment(store, dispute.other_pay_no, &other))

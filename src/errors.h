@@ -23,7 +23,7 @@
 #define PAY_ERR_CONFLICT		MAKE_SQLSTATE('P', 'Y', '4', '2', '2')
 /* PY423: the row or column is protected */
 #define PAY_ERR_PROTECTED		MAKE_SQLSTATE('P', 'Y', '4', '2', '3')
-/* PY503: the tables are not there, or not as this library needs them */
+/* PY503: the tables are not there, or they or rows of them are not as this library needs them */
 #define PAY_ERR_NOT_INSTALLED	MAKE_SQLSTATE('P', 'Y', '5', '0', '3')
 
 #endif							/* PAY_ERRORS_H */

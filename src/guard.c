@@ -387,7 +387,7 @@ pay_guard(PG_FUNCTION_ARGS)
 	/* AFTER triggers run before the command's own rows are visible to us */
 	if (TRIGGER_FIRED_AFTER(trigger->tg_event))
 		CommandCounterIncrement();
-	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_NOTHING);
 	table = PayTableOf(store, trigger->tg_relation);
 	result = trigger->tg_trigtuple;
 	if (table == PAY_CHANNEL_TABLE)

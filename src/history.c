@@ -75,7 +75,7 @@ pay_history(PG_FUNCTION_ARGS)
 	ListCell   *cell;
 
 	InitMaterializedSRF(fcinfo, 0);
-	store = PayStoreOpen(fcinfo, PAY_READS);
+	store = PayStoreOpen(fcinfo, PAY_READS, PAY_LOOK_AT(PAY_PAYMENT_TABLE) | PAY_LOOK_AT(PAY_EVENT_TABLE));
 	if (!PayFindPayment(store, PayPaymentNumber(number), &payment) || !PayNumberFits(&payment, number))
 		PayThrowNotFound(PG_GETARG_TEXT_PP(0));
 	foreach(cell, PayListEvents(store, payment.pay_no))

@@ -493,6 +493,15 @@ enum
 	HOLD_COLUMNS
 };
 
+static const Oid hold_result_type[HOLD_COLUMNS] = {
+	[HOLD_DECISION] = TEXTOID,
+	[HOLD_PAY_NO] = UUIDOID,
+	[HOLD_RESOURCE] = TEXTOID,
+	[HOLD_STATE] = TEXTOID,
+	[HOLD_QUANTITY] = INT8OID,
+	[HOLD_DETAIL] = TEXTOID
+};
+
 static Datum
 Reply(PayStore *store, const PayHold *hold, PayDecision decision, const char *detail)
 {
@@ -507,7 +516,7 @@ Reply(PayStore *store, const PayHold *hold, PayDecision decision, const char *de
 	values[HOLD_QUANTITY] = Int64GetDatum(hold->quantity);
 	values[HOLD_DETAIL] = detail ? CStringGetTextDatum(detail) : (Datum) 0;
 	nulls[HOLD_DETAIL] = detail == NULL;
-	return PayReplyRow(store, values, nulls, HOLD_COLUMNS);
+	return PayReplyRow(store, values, nulls, hold_result_type, HOLD_COLUMNS);
 }
 
 /* A try counts while the hold does; one that comes after the cancel must not stay. */
@@ -567,7 +576,7 @@ pay_hold_done(PG_FUNCTION_ARGS)
 				(errcode(PAY_ERR_BAD_ARGUMENT),
 				 errmsg("invalid done: \"%s\"", text_to_cstring(done)),
 				 errdetail("A participant has tried, confirmed or released.")));
-	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_HOLD_TABLE));
 	if (!PayFindRecord(store, PayPaymentNumber(number), &record) ||
 		!PayNumberFits(&record.payment, number) || !PayLockRecord(store, &record))
 		PayThrowNotFound(PG_GETARG_TEXT_PP(0));

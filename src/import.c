@@ -340,7 +340,7 @@ pay_import(PG_FUNCTION_ARGS)
 	memset(&import, 0, sizeof(import));
 	elements = PayElementsArgument(fcinfo, 0, "payments", &import.count);
 	InitMaterializedSRF(fcinfo, 0);
-	import.store = PayStoreOpen(fcinfo, PAY_WRITES);
+	import.store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_REFUND_TABLE));
 	import.context = CurrentMemoryContext;
 	import.now = GetCurrentTimestamp();
 	error_context_stack = &which;

@@ -250,7 +250,7 @@ Datum
 pay_channel_of(PG_FUNCTION_ARGS)
 {
 	PayNumber	number = PayNumberArgument(fcinfo, 0, "trade_no");
-	PayStore   *store = PayStoreOpen(fcinfo, PAY_READS);
+	PayStore   *store = PayStoreOpen(fcinfo, PAY_READS, PAY_LOOK_AT(PAY_CHANNEL_TABLE));
 	PayChannel	channel;
 	bool		found = PayFindRoute(store, PayNumberRoute(number), &channel);
 	char	   *name = NULL;

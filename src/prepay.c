@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "answer.h"
+#include "deadline.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "hold.h"
@@ -233,9 +234,7 @@ HasLiveCredential(const PayAttempt *attempt, TimestampTz now)
 static bool
 IsDueAgain(const PayAttempt *attempt, const PayChannel *channel, TimestampTz now)
 {
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												   TimestampTzGetDatum(attempt->handed_out_at),
-												   IntervalPGetDatum(&channel->resubmit_after))) <= now;
+	return PayAfter(attempt->handed_out_at, &channel->resubmit_after) <= now;
 }
 
 /*
@@ -784,7 +783,8 @@ pay_prepay(PG_FUNCTION_ARGS)
 				 errmsg("order \"%s\" cannot replace itself", text_to_cstring(request.order_no)),
 				 errdetail("replaces names the order that the customer gives up for this one.")));
 
-	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_REVIEW_TABLE) |
+						 (request.holds == NIL ? 0 : PAY_LOOK_AT(PAY_RESOURCE_TABLE) | PAY_LOOK_AT(PAY_HOLD_TABLE)));
 	if (!PayFindChannel(store, channel_name, method, &channel))
 		ereport(ERROR,
 				(errcode(PAY_ERR_BAD_ARGUMENT),
@@ -816,7 +816,7 @@ pay_create(PG_FUNCTION_ARGS)
 	request.valid_until = PayDeadlineArgument(fcinfo, 6, "valid_for", GetCurrentTimestamp(), PAY_OPTIONAL);
 	request.metadata = PG_ARGISNULL(7) ? NULL : PG_DETOAST_DATUM(PG_GETARG_DATUM(7));
 
-	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS);
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -846,7 +846,7 @@ pay_query(PG_FUNCTION_ARGS)
 	request.order_no = PayKeyArgument(fcinfo, 0, "order_no", PAY_REQUIRED);
 	request.merchant = PayKeyArgument(fcinfo, 1, "merchant", PAY_MAY_BE_EMPTY);
 
-	store = PayStoreOpen(fcinfo, PAY_READS);
+	store = PayStoreOpen(fcinfo, PAY_READS, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_REVIEW_TABLE));
 	if (!PayFindRecordByOrder(store, request.merchant, request.order_no, &record))
 	{
 		memset(&unknown_order, 0, sizeof(unknown_order));
@@ -886,7 +886,7 @@ pay_credential(PG_FUNCTION_ARGS)
 	PayNews		news;
 
 	memset(&none, 0, sizeof(none));
-	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS);
 	if (PayFindRecord(store, PayPaymentNumber(number), &record))
 		attempt = PayRecordAttempt(&record, number);
 	if (attempt == NULL)

@@ -23,26 +23,67 @@ PayNewsWithoutId(const PayNews *news)
 	return without;
 }
 
-/* Read the attempts; the first so many were read before, and only those that changed are read again. */
+/* What in the payment's own row does not fit together; NULL if it does. */
+static const char *
+PaymentMisfit(const PayPayment *payment)
+{
+	if (payment->winner < 0 || payment->winner > payment->routes.n)
+		return psprintf("column \"winner\" is %d; the payment has had %d attempts", payment->winner,
+						payment->routes.n);
+	return NULL;
+}
+
+/* The same for the row of the attempt that should be number n. */
+static const char *
+AttemptMisfit(const PayPayment *payment, const PayAttempt *attempt, int n)
+{
+	if (attempt->attempt != n || attempt->route != payment->routes.route[n - 1] ||
+		!PayNumbersEqual(attempt->pay_no, payment->pay_no))
+		return "its attempt, route or pay_no is not what its trade_no says";
+	return NULL;
+}
+
+/* Read the attempt that should be number n; false if it is missing or damaged. */
+static bool
+ReadAttempt(PayStore *store, PayRecord *record, int n)
+{
+	const PayPayment *payment = &record->payment;
+	PayAttempt *attempt = record->attempt[n - 1];
+	PayNumber	trade_no = PayAttemptNumber(payment->pay_no, payment->routes.route[n - 1], n);
+	const char *wrong = "it is missing";
+
+	if (PayFindAttempt(store, trade_no, attempt))
+		wrong = AttemptMisfit(payment, attempt, n);
+	if (wrong == NULL)
+		return true;
+	attempt->trade_no = trade_no;
+	PayDamaged(store, PAY_ATTEMPT_TABLE, attempt,
+			   psprintf("%s (number %d of %d)", wrong, n, payment->routes.n));
+	return false;
+}
+
+/*
+ * Read the attempts; the first so many were read before, and only those that
+ * changed are read again.  Ends where it meets damage that the call passes by.
+ */
 static void
 ReadAttempts(PayStore *store, PayRecord *record, int known)
 {
-	const PayRoutes *routes = &record->payment.routes;
+	const char *wrong = PaymentMisfit(&record->payment);
 	int			i;
 
-	for (i = 0; i < routes->n; i++)
+	if (wrong != NULL)
 	{
-		PayNumber	trade_no = PayAttemptNumber(record->payment.pay_no, routes->route[i], i + 1);
-
+		PayDamaged(store, PAY_PAYMENT_TABLE, &record->payment, wrong);
+		return;
+	}
+	for (i = 0; i < record->payment.routes.n; i++)
+	{
 		if (i >= known)
-			record->attempt[i] = palloc(sizeof(PayAttempt));
+			record->attempt[i] = palloc0(sizeof(PayAttempt));
 		if (!(i < known && PayIsCurrent(store, record->attempt[i])) &&
-			!PayFindAttempt(store, trade_no, record->attempt[i]))
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_CORRUPTED),
-					 errmsg("attempt \"%s\" is missing", text_to_cstring(PayNumberText(trade_no))),
-					 errdetail("The payment's row says that it has %d attempts, this is number %d.",
-							   routes->n, i + 1)));
+			!ReadAttempt(store, record, i + 1))
+			return;
 		record->queued[i] = record->attempt[i]->check_at == PAY_NO_TASK ? PAY_NO_CARE :
 			PayRecordCare(record, record->attempt[i]);
 	}
@@ -89,7 +130,7 @@ void
 PayThrowNoRoute(const PayAttempt *attempt)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED),
+			(errcode(PAY_ERR_NOT_INSTALLED),
 			 errmsg("route %d is missing in \"pay_channel\"", attempt->route),
 			 errdetail("Attempt %d was opened by this route; routes are never removed.",
 					   attempt->attempt)));

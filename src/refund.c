@@ -122,14 +122,12 @@ SaveRefund(PayStore *store, PayRecord *record, PayAttempt *attempt, const PayNew
 
 /* The attempt of a refund that is there. */
 static PayAttempt *
-AttemptOf(const PayRecord *record, const PayRefund *refund)
+AttemptOf(PayStore *store, const PayRecord *record, const PayRefund *refund)
 {
-	if (refund->attempt > record->payment.routes.n)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("refund \"%s\" has no attempt", text_to_cstring(refund->refund_no)),
-				 errdetail("It is of attempt %d; the payment has had %d.", refund->attempt,
-						   record->payment.routes.n)));
+	if (refund->attempt < 1 || refund->attempt > record->payment.routes.n)
+		PayDamaged(store, PAY_REFUND_TABLE, refund,
+				   psprintf("it is of attempt %d; the payment has had %d", refund->attempt,
+							record->payment.routes.n));
 	return record->attempt[refund->attempt - 1];
 }
 
@@ -137,10 +135,7 @@ static void
 FindRecordOf(PayStore *store, const PayRefund *refund, PayRecord *record, bool lock)
 {
 	if (!PayFindRecord(store, refund->pay_no, record) || (lock && !PayLockRecord(store, record)))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("refund \"%s\" has no payment", text_to_cstring(refund->refund_no)),
-				 errdetail("The row of its payment is missing.")));
+		PayDamaged(store, PAY_REFUND_TABLE, refund, "its payment is missing");
 }
 
 /* Is the worker to do something about a refund in this state? */
@@ -505,7 +500,7 @@ FindAsked(PayStore *store, const PayRecord *record, PayNumber number, text *refu
 static Datum
 ReplyReplayed(PayStore *store, const PayRecord *record, const PayRefund *refund)
 {
-	return Reply(store, record, AttemptOf(record, refund), refund, PAY_REPLAYED,
+	return Reply(store, record, AttemptOf(store, record, refund), refund, PAY_REPLAYED,
 				 "asked for before: do not ask the channel again");
 }
 
@@ -513,7 +508,7 @@ ReplyReplayed(PayStore *store, const PayRecord *record, const PayRefund *refund)
 static Datum
 TryAgain(PayStore *store, PayRecord *record, PayRefund *refund, text *reason)
 {
-	PayAttempt *attempt = AttemptOf(record, refund);
+	PayAttempt *attempt = AttemptOf(store, record, refund);
 	PayNews		news = PayRefundNews("refund", record, refund, PAY_REFUND_FAILED, reason);
 
 	if (!FitsStep(attempt, refund, PAY_REFUND_FAILED, PAY_REFUND_REQUESTED))
@@ -530,7 +525,7 @@ pay_refund(PG_FUNCTION_ARGS)
 	text	   *refund_no = PayKeyArgument(fcinfo, 1, "refund_no", PAY_REQUIRED);
 	int64		amount = PayAmountArgument(fcinfo, 2, "amount", PAY_REQUIRED);
 	text	   *reason = PayTextArgument(fcinfo, 3, "reason", PAY_MAX_REASON_BYTES, PAY_REQUIRED);
-	PayStore   *store = PayStoreOpen(fcinfo, PAY_WRITES);
+	PayStore   *store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_REFUND_TABLE));
 	PayRecord	record;
 	PayRefund	refund;
 	PayAttempt *attempt;
@@ -585,7 +580,7 @@ pay_refund_transition(PG_FUNCTION_ARGS)
 	text	   *reason = PayTextArgument(fcinfo, 2, "reason", PAY_MAX_REASON_BYTES, PAY_OPTIONAL);
 	text	   *channel_txn = PayKeyArgument(fcinfo, 3, "channel_txn", PAY_OPTIONAL);
 	text	   *merchant = PayKeyArgument(fcinfo, 4, "merchant", PAY_MAY_BE_EMPTY);
-	PayStore   *store = PayStoreOpen(fcinfo, PAY_WRITES);
+	PayStore   *store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_REFUND_TABLE));
 	PayRecord	record;
 	PayRefund	refund;
 	PayAttempt *attempt;
@@ -599,7 +594,7 @@ pay_refund_transition(PG_FUNCTION_ARGS)
 	FindRecordOf(store, &refund, &record, true);
 	if (!PayLockRefund(store, &refund))
 		ThrowNoRefund(merchant, refund_no);
-	attempt = AttemptOf(&record, &refund);
+	attempt = AttemptOf(store, &record, &refund);
 	from = (PayRefundState) refund.state;
 	if (from != to && !PayRefundCan(from, to))
 		ereport(ERROR,
@@ -757,7 +752,7 @@ ReviewConflict(PayStore *store, const PayRecord *record, const PayAttempt *attem
 static Datum
 ReportKnown(PayStore *store, PayRecord *record, PayRefund *refund, const RefundReport *report)
 {
-	PayAttempt *attempt = AttemptOf(record, refund);
+	PayAttempt *attempt = AttemptOf(store, record, refund);
 	PayNews		news = report->conflict ? PayNewsWithoutId(&report->news) : report->news;
 	PayDecision decision = PAY_MISMATCH;
 	const char *detail = FindMismatch(store, record, attempt, refund, report);
@@ -905,7 +900,8 @@ pay_refund_callback(PG_FUNCTION_ARGS)
 	if (report.trade_no != NULL && !PayParseNumber(report.trade_no, &report.number))
 		memset(&report.number, 0, sizeof(report.number));
 
-	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_REFUND_TABLE) |
+						 PAY_LOOK_AT(PAY_EVENT_TABLE));
 	PayCheckChannelIsKnown(store, report.channel);
 	news->source = cstring_to_text(psprintf("refund_callback:%s", text_to_cstring(report.channel)));
 	return ReportRefund(store, &report);
@@ -927,7 +923,7 @@ PayAcceptRefund(PayStore *store, PayRecord *record, const PayReview *review, tex
 	{
 		if (!PayNumbersEqual(refund.pay_no, record->payment.pay_no) || !PayLockRefund(store, &refund))
 			return number_taken;
-		attempt = AttemptOf(record, &refund);
+		attempt = AttemptOf(store, record, &refund);
 		if (review->amount > 0 && review->amount != refund.amount)
 			return "the refund is of another amount";
 		if (!PayRefundCan((PayRefundState) refund.state, reported) || KeepsSurplus(&refund, reported))
@@ -972,7 +968,7 @@ PayFollowRefund(PayStore *store, const PayRefund *refund, PayRefundState before,
 	PayRefundState after = (PayRefundState) refund->state;
 
 	FindRecordOf(store, refund, &record, true);
-	attempt = AttemptOf(&record, refund);
+	attempt = AttemptOf(store, &record, refund);
 	if (before != after)
 		RefuseToKeepSurplus(refund, after);
 	if (!FitsStep(attempt, refund, before, after))

@@ -610,7 +610,7 @@ pay_callback(PG_FUNCTION_ARGS)
 	PayAnswer	unmatched;
 
 	PayCallbackArguments(fcinfo, &report);
-	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_EVENT_TABLE));
 	if (!PayNumberIsNone(report.number) &&
 		PayFindRecord(store, PayPaymentNumber(report.number), &record) &&
 		PayMeantAttempt(&record, &report) != NULL)
@@ -646,7 +646,7 @@ pay_transition(PG_FUNCTION_ARGS)
 				 errdetail("An attempt opens as paying."),
 				 errhint("pay_prepay() opens the next attempt.")));
 
-	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_EVENT_TABLE));
 	news->source = cstring_to_text("transition");
 	if (!PayFindRecord(store, PayPaymentNumber(report.number), &record) ||
 		!PayNumberFits(&record.payment, report.number))

@@ -245,7 +245,7 @@ pay_review_resolve(PG_FUNCTION_ARGS)
 				 errmsg("invalid verdict: \"%s\"", text_to_cstring(verdict)),
 				 errdetail("A verdict is accept, refund or dismiss.")));
 
-	store = PayStoreOpen(fcinfo, PAY_WRITES);
+	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_REVIEW_TABLE));
 	if (!PayFindReview(store, review_id, &review))
 		ThrowNoReview(review_id);
 	memset(&answer, 0, sizeof(answer));

@@ -15,11 +15,13 @@
  */
 #include "store.h"
 
+#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "compat.h"
@@ -27,6 +29,7 @@
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
 #include "executor/spi.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
@@ -44,6 +47,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 /* ---- an open store ---- */
@@ -66,7 +70,11 @@ struct PayStore
 	Oid			home;
 	Oid			function;
 	List	   *slots;
+	bool		has_snapshot;
+	uint64		heard;			/* invalidations, when the snapshot was taken */
 	bool		writes;			/* something was written */
+	bool		passes_damage_by;
+	const char *damage;			/* that was met, or NULL */
 	EState	   *estate;			/* of the targets that are not kept; NULL while there is none */
 	MemoryContextCallback release;
 	OpenTable	open[PAY_TABLES];
@@ -128,23 +136,39 @@ RoutesGetDatum(const PayRoutes *routes)
 										   TYPALIGN_SHORT));
 }
 
-/* An importer may have written any smallint[] here: do not trust its shape. */
-static void
+/* May have been written by an importer: its shape is checked. What is wrong with it, or NULL. */
+static const char *
 DatumGetRoutes(Datum datum, PayRoutes *routes)
 {
 	ArrayType  *array = DatumGetArrayTypeP(datum);
 	int			n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 
-	if (ARR_NDIM(array) > 1 || ARR_HASNULL(array) || ARR_ELEMTYPE(array) != INT2OID ||
-		n > PAY_MAX_ATTEMPTS)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("column \"routes\" of \"pay_payment\" is no list of routes"),
-				 errdetail("It must have one dimension, no NULL, and at most %d elements.",
-						   PAY_MAX_ATTEMPTS)));
 	memset(routes, 0, sizeof(PayRoutes));
+	if (ARR_NDIM(array) > 1 || ARR_HASNULL(array) || n > PAY_MAX_ATTEMPTS)
+		return "is no list of routes";
 	routes->n = n;
 	memcpy(routes->route, ARR_DATA_PTR(array), n * sizeof(int16));
+	return NULL;
+}
+
+/* The same for the waits of a schedule. */
+static const char *
+DatumGetWaits(Datum datum, struct varlena **waits)
+{
+	ArrayType  *array = DatumGetArrayTypeP(datum);
+
+	*waits = (struct varlena *) array;
+	if (ARR_NDIM(array) != 1 || ARR_HASNULL(array) || ARR_LBOUND(array)[0] != 1)
+		return "is no list of waits";
+	return NULL;
+}
+
+/* A label is read from its byte: it must be one that has a label. */
+static const char *
+DatumGetLabel(Datum datum, int last, uint8 *label)
+{
+	*label = (uint8) DatumGetChar(datum);
+	return *label >= 1 && *label <= last ? NULL : "has a value without a label";
 }
 
 static Datum
@@ -181,7 +205,8 @@ FieldGetDatum(const void *row, const PayColumn *column)
 	pg_unreachable();
 }
 
-static void
+/* Load a field; what is wrong with the value, or NULL. */
+static const char *
 SetField(void *row, const PayColumn *column, Datum datum, bool isnull)
 {
 	void	   *field = Field(row, column);
@@ -191,7 +216,7 @@ SetField(void *row, const PayColumn *column, Datum datum, bool isnull)
 		memset(field, 0, pay_kinds[column->kind].size);
 		if (column->kind == KIND_TIME)
 			*(TimestampTz *) field = PAY_NO_TIME;
-		return;
+		return (column->options & NULLABLE) ? NULL : "is NULL";
 	}
 	switch (column->kind)
 	{
@@ -208,10 +233,11 @@ SetField(void *row, const PayColumn *column, Datum datum, bool isnull)
 			*(bool *) field = DatumGetBool(datum);
 			break;
 		case KIND_STATE:
+			return DatumGetLabel(datum, PAY_LAST_STATE, field);
 		case KIND_DECISION:
+			return DatumGetLabel(datum, PAY_LAST_DECISION, field);
 		case KIND_REFUND_STATE:
-			*(uint8 *) field = (uint8) DatumGetChar(datum);
-			break;
+			return DatumGetLabel(datum, PAY_LAST_REFUND_STATE, field);
 		case KIND_TIME:
 			*(TimestampTz *) field = DatumGetTimestampTz(datum);
 			break;
@@ -225,14 +251,15 @@ SetField(void *row, const PayColumn *column, Datum datum, bool isnull)
 			*(text **) field = DatumGetTextPP(datum);
 			break;
 		case KIND_JSONB:
-		case KIND_INTERVALS:
 			/* may be large: stays toasted until somebody reads it */
 			*(struct varlena **) field = (struct varlena *) DatumGetPointer(datum);
 			break;
+		case KIND_INTERVALS:
+			return DatumGetWaits(datum, field);
 		case KIND_ROUTES:
-			DatumGetRoutes(datum, field);
-			break;
+			return DatumGetRoutes(datum, field);
 	}
+	return NULL;
 }
 
 /* Are two values that are not toasted the same bytes? */
@@ -271,6 +298,93 @@ Head(void *row)
 	return (PayRowHead *) row;
 }
 
+/* ---- the snapshot ---- */
+
+static void
+TakeSnapshot(PayStore *store)
+{
+	store->heard = SharedInvalidMessageCounter;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	store->has_snapshot = true;
+}
+
+/* See what others have committed since, where the isolation level allows it. */
+static void
+RenewSnapshot(PayStore *store)
+{
+	PopActiveSnapshot();
+	TakeSnapshot(store);
+}
+
+static void
+ThrowSerializationFailure(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent %s", what),
+			 errdetail("The row changed after this transaction's snapshot was taken."),
+			 errhint("The transaction might succeed if retried.")));
+}
+
+/* Where a table's rows are as the snapshot sees it; InvalidOid if it does not see the table. */
+static Oid
+FileUnderSnapshot(Oid relid, Snapshot snapshot)
+{
+	Relation	pg_class = table_open(RelationRelationId, AccessShareLock);
+	Oid			file = InvalidOid;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(pg_class, ClassOidIndexId, true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		file = ((Form_pg_class) GETSTRUCT(tuple))->relfilenode;
+	systable_endscan(scan);
+	table_close(pg_class, AccessShareLock);
+	return file;
+}
+
+/*
+ * A snapshot that the whole transaction has cannot be renewed.  What rewrites a
+ * table gives it another file, in another version of its row in pg_class.
+ */
+static void
+CheckSnapshotSeesTable(Relation rel)
+{
+	Snapshot	snapshot = GetTransactionSnapshot();
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(RelationGetRelid(rel)));
+	TransactionId xmin;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", RelationGetRelid(rel));
+	xmin = HeapTupleHeaderGetXmin(tuple->t_data);
+	ReleaseSysCache(tuple);
+	if (TransactionIdIsCurrentTransactionId(xmin) || !XidInMVCCSnapshot(xmin, snapshot) ||
+		FileUnderSnapshot(RelationGetRelid(rel), snapshot) == rel->rd_rel->relfilenode)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent rewrite of \"%s\"",
+					RelationGetRelationName(rel)),
+			 errdetail("The table was created, truncated or rewritten after this transaction's snapshot was taken."),
+			 errhint("The transaction might succeed if retried.")));
+}
+
+/*
+ * A table was opened: make sure that the snapshot sees its rows.  The commit of
+ * a rewrite is heard of, as an invalidation, before we get the table's lock.
+ */
+static void
+CheckSnapshot(PayStore *store, Relation rel)
+{
+	if (IsolationUsesXactSnapshot())
+		CheckSnapshotSeesTable(rel);
+	else if (store->has_snapshot && store->heard != SharedInvalidMessageCounter)
+		RenewSnapshot(store);
+}
+
 /* ---- opening tables ---- */
 
 /* Open a table, with this lock if it is not open yet. */
@@ -279,6 +393,8 @@ OpenWithLock(PayStore *store, PayTableId id, LOCKMODE lockmode)
 {
 	OpenTable  *open = &store->open[id];
 
+	if (open->rel != NULL)
+		return open;
 	while (open->rel == NULL)
 	{
 		uint64		messages;
@@ -297,6 +413,7 @@ OpenWithLock(PayStore *store, PayTableId id, LOCKMODE lockmode)
 		else if (open->rel == NULL)
 			pay_catalog.valid = false;
 	}
+	CheckSnapshot(store, open->rel);
 	return open;
 }
 
@@ -327,7 +444,15 @@ OpenLocked(PayStore *store, PayTableId id)
 	OpenTable  *open = OpenWithLock(store, id, RowExclusiveLock);
 
 	if (!open->locked_for_writing)
+	{
 		LockRelationOid(open->map.relid, RowExclusiveLock);
+		/* what can have changed while we waited is what writing it takes: triggers, indexes, constraints */
+		if (!pay_catalog.valid)
+		{
+			PayFillCatalog(store->home);
+			open->map = pay_catalog.table[id];
+		}
+	}
 	open->locked_for_writing = true;
 	return open;
 }
@@ -347,12 +472,13 @@ ForgetTargets(void *arg)
 }
 
 PayStore *
-PayStoreOpen(FunctionCallInfo fcinfo, PayAccess access)
+PayStoreOpen(FunctionCallInfo fcinfo, PayAccess access, int looks_at)
 {
 	Oid			function = fcinfo->flinfo->fn_oid;
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context;
 	PayStore   *store;
+	int			i;
 
 	if (access == PAY_WRITES && (XactReadOnly || IsInParallelMode()))
 	{
@@ -372,7 +498,10 @@ PayStoreOpen(FunctionCallInfo fcinfo, PayAccess access)
 	store->release.func = ForgetTargets;
 	store->release.arg = store;
 	MemoryContextRegisterResetCallback(context, &store->release);
-	PushActiveSnapshot(GetTransactionSnapshot());
+	for (i = 0; i < PAY_TABLES; i++)
+		if (looks_at & PAY_LOOK_AT(i))
+			OpenWithLock(store, (PayTableId) i, AccessShareLock);
+	TakeSnapshot(store);
 	return store;
 }
 
@@ -430,30 +559,12 @@ PayStoreResultDesc(PayStore *store)
 	return lookup_rowtype_tupdesc(get_func_rettype(store->function), -1);
 }
 
-/* See what others have committed since, where the isolation level allows it. */
-static void
-RenewSnapshot(void)
-{
-	PopActiveSnapshot();
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
 /* What was written is seen by what the call reads from here on. */
 static void
 SeeOwnWrites(void)
 {
 	CommandCounterIncrement();
 	UpdateActiveSnapshotCommandId();
-}
-
-static void
-ThrowSerializationFailure(const char *what)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not serialize access due to concurrent %s", what),
-			 errdetail("The row changed after this transaction's snapshot was taken."),
-			 errhint("The transaction might succeed if retried.")));
 }
 
 static void
@@ -470,31 +581,128 @@ ThrowModifiedByCaller(PayStore *store, PayTableId id)
 
 /* ---- reading ---- */
 
-static void
-LoadTuple(const PayTable *table, const PayTableMap *map, HeapTuple tuple, TupleDesc desc, void *row)
+/* "merchant=M, order_no=A1": which row it is. */
+static char *
+DescribeKey(const PayTable *table, const void *row)
 {
+	StringInfoData key;
+	int			i;
+
+	initStringInfo(&key);
+	for (i = 0; i < table->index[0].n; i++)
+	{
+		const PayColumn *column = &table->column[PayColumnNamed(table, table->index[0].column[i])];
+		Oid			output;
+		bool		is_varlena;
+
+		getTypeOutputInfo(pay_kinds[column->kind].type, &output, &is_varlena);
+		appendStringInfo(&key, "%s%s=%s", i > 0 ? ", " : "", column->name,
+						 FieldIsNone(row, column) && is_varlena ? "NULL" :
+						 OidOutputFunctionCall(output, FieldGetDatum(row, column)));
+	}
+	return key.data;
+}
+
+void
+PayDamaged(PayStore *store, PayTableId id, const void *row, const char *what)
+{
+	const PayTable *table = &pay_tables[id];
+	char	   *key = DescribeKey(table, row);
+
+	if (!store->passes_damage_by)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_INSTALLED),
+				 errmsg("row of \"%s\" is damaged: %s", table->name, key),
+				 errdetail("%s.", what),
+				 errhint("Repair the row; nothing was changed.")));
+	if (store->damage == NULL)
+		store->damage = psprintf("row of \"%s\" is damaged: %s: %s", table->name, key, what);
+}
+
+void
+PayPassDamageBy(PayStore *store, bool passes)
+{
+	store->passes_damage_by = passes;
+}
+
+const char *
+PayTakeDamage(PayStore *store)
+{
+	const char *damage = store->damage;
+
+	store->damage = NULL;
+	return damage;
+}
+
+static void
+LoadTuple(PayStore *store, PayTableId id, const PayTableMap *map, HeapTuple tuple, TupleDesc desc, void *row)
+{
+	const PayTable *table = &pay_tables[id];
 	Datum		values[MaxTupleAttributeNumber];
 	bool		nulls[MaxTupleAttributeNumber];
 	PayRowHead *head = Head(row);
+	const char *wrong = NULL;
 	int			i;
 
 	memset(row, 0, table->row_size);
 	heap_deform_tuple(tuple, desc, values, nulls);
 	for (i = 0; i < table->n_columns; i++)
-		SetField(row, &table->column[i], values[map->attnum[i] - 1], nulls[map->attnum[i] - 1]);
+	{
+		const char *fault = SetField(row, &table->column[i], values[map->attnum[i] - 1],
+									 nulls[map->attnum[i] - 1]);
+
+		if (fault != NULL && wrong == NULL)
+			wrong = psprintf("column \"%s\" %s", table->column[i].name, fault);
+	}
 	head->tid = tuple->t_self;
 	head->tuple = tuple;
 	head->stored = palloc(table->row_size);
 	memcpy(head->stored, row, table->row_size);
+	if (wrong != NULL)
+		PayDamaged(store, id, row, wrong);
+}
+
+/*
+ * The CHECK that a stored row violates, or NULL.  Only one that was added NOT
+ * VALID can be violated, so usually none is looked at.
+ */
+static const char *
+ViolatedCheck(Relation rel, TupleTableSlot *slot)
+{
+	const TupleConstr *constr = RelationGetDescr(rel)->constr;
+	int			i;
+
+	for (i = 0; constr != NULL && i < constr->num_check; i++)
+	{
+		ExprContext *context;
+		bool		holds;
+
+		if (PayCompatCheckIsProven(&constr->check[i]))
+			continue;
+		context = CreateStandaloneExprContext();
+		context->ecxt_scantuple = slot;
+		holds = ExecCheck(ExecInitExpr(expression_planner(stringToNode(constr->check[i].ccbin)), NULL), context);
+		FreeExprContext(context, true);
+		if (!holds)
+			return constr->check[i].ccname;
+	}
+	return NULL;
 }
 
 static void
-LoadSlot(PayTableId id, OpenTable *open, TupleTableSlot *slot, void *row)
+LoadSlot(PayStore *store, PayTableId id, TupleTableSlot *slot, void *row)
 {
+	OpenTable  *open = &store->open[id];
 	HeapTuple	tuple = ExecCopySlotHeapTuple(slot);
+	const char *violated;
 
 	tuple->t_self = slot->tts_tid;
-	LoadTuple(&pay_tables[id], &open->map, tuple, RelationGetDescr(open->rel), row);
+	LoadTuple(store, id, &open->map, tuple, RelationGetDescr(open->rel), row);
+	if (store->damage != NULL)
+		return;
+	violated = ViolatedCheck(open->rel, slot);
+	if (violated != NULL)
+		PayDamaged(store, id, row, psprintf("it violates CHECK constraint \"%s\"", violated));
 }
 
 /*
@@ -558,7 +766,7 @@ NextRow(PayStore *store, PayTableId id, IndexScanDesc scan, ScanDirection direct
 		used = true;
 		if (index_fetch_heap(scan, slot))
 		{
-			LoadSlot(id, open, slot, row);
+			LoadSlot(store, id, slot, row);
 			ExecClearTuple(slot);
 			return true;
 		}
@@ -656,7 +864,6 @@ FindChannel(PayStore *store, int index, const Datum *keys, int route, const text
 			const text *method, PayChannel *row)
 {
 	MemoryContext old;
-	bool		found;
 	int			i;
 
 	/* where all calls of a transaction see one snapshot, they see the channels that it sees */
@@ -666,14 +873,11 @@ FindChannel(PayStore *store, int index, const Datum *keys, int route, const text
 	i = RememberedChannel(route, channel, method);
 	if (i == remembered.n)
 	{
-		/* a snapshot newer than the invalidations that we have heard of */
-		Open(store, PAY_CHANNEL_TABLE);
-		PushActiveSnapshot(GetLatestSnapshot());
-		found = FindOne(store, PAY_CHANNEL_TABLE, index, keys, row);
-		PopActiveSnapshot();
-		if (!found)
+		if (!FindOne(store, PAY_CHANNEL_TABLE, index, keys, row))
 			return false;
-		row->schedule = PG_DETOAST_DATUM(PointerGetDatum(row->schedule));
+		/* what a snapshot saw that is older than an invalidation we have heard of would be kept for ever */
+		if (store->heard != SharedInvalidMessageCounter || !pay_catalog.valid || store->damage != NULL)
+			return true;
 		i = RememberedChannel(route, channel, method);
 		old = MemoryContextSwitchTo(remembered.context);
 		CopyChannel(row, &remembered.channel[i]);
@@ -836,8 +1040,7 @@ PayListPaymentsOfPayer(PayStore *store, text *merchant, text *payer, PayNumber f
 
 struct PayDueScan
 {
-	MemoryContext context;		/* of the call: the scan lives as long */
-	OpenTable  *open;
+	PayStore   *store;
 	IndexScanDesc scan;
 	Snapshot	snapshot;		/* outlives the renewal of the call's own */
 	TupleTableSlot *slot;
@@ -847,17 +1050,17 @@ PayDueScan *
 PayBeginDue(PayStore *store, TimestampTz now)
 {
 	PayDueScan *due = palloc(sizeof(PayDueScan));
+	OpenTable  *open = OpenLocked(store, PAY_TASK_TABLE);
 	ScanKeyData key;
 	Relation	index;
 
-	due->context = store->context;
-	due->open = OpenLocked(store, PAY_TASK_TABLE);
+	due->store = store;
 	due->snapshot = RegisterSnapshot(GetTransactionSnapshot());
-	due->slot = table_slot_create(due->open->rel, &store->slots);
-	index = index_open(due->open->map.index[TASK_BY_TIME], RowExclusiveLock);
+	due->slot = table_slot_create(open->rel, &store->slots);
+	index = index_open(open->map.index[TASK_BY_TIME], RowExclusiveLock);
 	ScanKeyEntryInitialize(&key, 0, 1, BTLessEqualStrategyNumber, InvalidOid, InvalidOid,
 						   F_TIMESTAMPTZ_LE, TimestampTzGetDatum(now));
-	due->scan = PayCompatIndexBeginScan(due->open->rel, index, due->snapshot, 1);
+	due->scan = PayCompatIndexBeginScan(open->rel, index, due->snapshot, 1);
 	index_rescan(due->scan, &key, 1, NULL, 0);
 	return due;
 }
@@ -865,12 +1068,13 @@ PayBeginDue(PayStore *store, TimestampTz now)
 bool
 PayNextDue(PayDueScan *due, PayTask *row)
 {
-	MemoryContext item = MemoryContextSwitchTo(due->context);
+	/* the scan lives as long as the call */
+	MemoryContext item = MemoryContextSwitchTo(due->store->context);
 	bool		found = index_getnext_slot(due->scan, ForwardScanDirection, due->slot);
 
 	MemoryContextSwitchTo(item);
 	if (found)
-		LoadSlot(PAY_TASK_TABLE, due->open, due->slot, row);
+		LoadSlot(due->store, PAY_TASK_TABLE, due->slot, row);
 	return found;
 }
 
@@ -917,7 +1121,7 @@ LockRow(PayStore *store, PayTableId id, void *row, LockWaitPolicy wait)
 	{
 		case TM_Ok:
 			if (!ItemPointerEquals(&slot->tts_tid, &Head(row)->tid))
-				LoadSlot(id, open, slot, row);
+				LoadSlot(store, id, slot, row);
 			break;
 		case TM_Updated:
 			ThrowSerializationFailure("update");
@@ -942,7 +1146,7 @@ PayLockPayment(PayStore *store, PayPayment *row)
 	bool		there = LockRow(store, PAY_PAYMENT_TABLE, row, LockWaitBlock);
 
 	if (!IsolationUsesXactSnapshot())
-		RenewSnapshot();
+		RenewSnapshot(store);
 	return there;
 }
 
@@ -970,7 +1174,7 @@ PayLockResource(PayStore *store, PayResource *row)
 	bool		there = LockRow(store, PAY_RESOURCE_TABLE, row, LockWaitBlock);
 
 	if (!IsolationUsesXactSnapshot())
-		RenewSnapshot();
+		RenewSnapshot(store);
 	return there;
 }
 
@@ -986,7 +1190,7 @@ PayTryLockPayment(PayStore *store, PayPayment *row)
 	bool		locked = LockRow(store, PAY_PAYMENT_TABLE, row, LockWaitSkip);
 
 	if (locked && !IsolationUsesXactSnapshot())
-		RenewSnapshot();
+		RenewSnapshot(store);
 	return locked;
 }
 
@@ -1020,7 +1224,7 @@ PayTryLockTask(PayStore *store, PayTask *row)
 	bool		locked = LockRow(store, PAY_TASK_TABLE, row, LockWaitSkip);
 
 	if (locked && !IsolationUsesXactSnapshot())
-		RenewSnapshot();
+		RenewSnapshot(store);
 	return locked;
 }
 
@@ -1140,15 +1344,16 @@ ThrowTriggerInterfered(PayTableId id, const char *what)
 
 /* A user's BEFORE triggers may have changed the row, but nothing of what was decided. */
 static void
-CheckTriggersKept(PayTableId id, OpenTable *open, const void *row)
+CheckTriggersKept(PayStore *store, PayTableId id, const void *row)
 {
+	OpenTable  *open = &store->open[id];
 	const PayTable *table = &pay_tables[id];
 	void	   *stored = palloc(table->row_size);
 	int			i;
 
 	if (!ItemPointerIsValid(&open->target->slot->tts_tid))
 		ThrowTriggerInterfered(id, "suppressed a row");
-	LoadSlot(id, open, open->target->slot, stored);
+	LoadSlot(store, id, open->target->slot, stored);
 	for (i = 0; i < table->n_columns; i++)
 	{
 		const PayColumn *column = &table->column[i];
@@ -1203,14 +1408,28 @@ PrepareInsert(PayTableId id, OpenTable *open)
 
 /* What comes after: AFTER triggers; a BEFORE trigger must not have changed what was decided. */
 static void
-FinishInsert(PayTableId id, OpenTable *open, const void *row, List *recheck)
+FinishInsert(PayStore *store, PayTableId id, const void *row, List *recheck)
 {
+	OpenTable  *open = &store->open[id];
 	ResultRelInfo *ri = open->target->ri;
 
 	ExecARInsertTriggers(open->target->estate, ri, open->target->slot, recheck, NULL);
 	if (ri->ri_TrigDesc != NULL && ri->ri_TrigDesc->trig_insert_before_row)
-		CheckTriggersKept(id, open, row);
+		CheckTriggersKept(store, id, row);
 	SeeOwnWrites();
+}
+
+/* Nobody can take these keys while the payment is locked: a row that no function of ours wrote has one. */
+static void
+ExplainTakenKey(void *arg)
+{
+	const PayTable *table = arg;
+
+	if (geterrcode() != ERRCODE_UNIQUE_VIOLATION)
+		return;
+	errcode(PAY_ERR_NOT_INSTALLED);
+	errmsg("\"%s\" is damaged: the key of a new row is taken", table->name);
+	errhint("A row that pay_idem did not write has it: remove that row, or restore the table.");
 }
 
 /* Insert a row that is not changed by this call again. */
@@ -1219,14 +1438,19 @@ InsertOnly(PayStore *store, PayTableId id, const void *row)
 {
 	OpenTable  *open = OpenForWriting(store, id);
 	PayTarget  *target = open->target;
+	ErrorContextCallback explain = {error_context_stack, ExplainTakenKey,
+		unconstify(PayTable *, &pay_tables[id])
+	};
 	List	   *recheck;
 
 	FormNewRow(id, open, row);
 	PrepareInsert(id, open);
 	PayOpenIndexes(target, id);
+	error_context_stack = &explain;
 	table_tuple_insert(open->rel, target->slot, GetCurrentCommandId(true), 0, NULL);
 	recheck = PayCompatInsertIndexTuples(target->ri, target->slot, target->estate);
-	FinishInsert(id, open, row, recheck);
+	error_context_stack = explain.previous;
+	FinishInsert(store, id, row, recheck);
 	return open;
 }
 
@@ -1246,7 +1470,7 @@ CheckConflictIsVisible(PayStore *store, OpenTable *open, ItemPointer conflict)
 	TupleTableSlot *slot = ReadSlot(store, open);
 
 	if (!IsolationUsesXactSnapshot())
-		RenewSnapshot();
+		RenewSnapshot(store);
 	else if (!table_tuple_fetch_row_version(open->rel, conflict, GetActiveSnapshot(), slot))
 		ThrowSerializationFailure("update");
 	ExecClearTuple(slot);
@@ -1295,7 +1519,7 @@ InsertOrFind(PayStore *store, PayTableId id, void *row)
 		look_in = target->arbiters;
 		open->contested = true;
 	}
-	FinishInsert(id, open, row, recheck);
+	FinishInsert(store, id, row, recheck);
 	RememberWritten(id, open, row);
 	return true;
 }
@@ -1410,7 +1634,7 @@ Update(PayStore *store, PayTableId id, void *row)
 	else
 		UpdateWithTriggers(store, id, open, Head(row));
 	if (target->ri->ri_TrigDesc != NULL && target->ri->ri_TrigDesc->trig_update_before_row)
-		CheckTriggersKept(id, open, row);
+		CheckTriggersKept(store, id, row);
 	SeeOwnWrites();
 	RememberWritten(id, open, row);
 }
@@ -1566,7 +1790,7 @@ PayTableOf(PayStore *store, Relation rel)
 void
 PayLoadTuple(PayStore *store, PayTableId id, HeapTuple tuple, TupleDesc desc, void *row)
 {
-	LoadTuple(&pay_tables[id], &Open(store, id)->map, tuple, desc, row);
+	LoadTuple(store, id, &Open(store, id)->map, tuple, desc, row);
 }
 
 const char **

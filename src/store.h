@@ -9,6 +9,14 @@
  * - One snapshot per call, newer than the calling statement's, so that a call
  *   sees what the same statement's earlier calls and it itself wrote.
  *   PayLockPayment() renews it in READ COMMITTED.
+ * - No snapshot is older than a rewrite of a table that it reads: to such a
+ *   snapshot the table would look empty.  The tables that a call decides on are
+ *   locked before its snapshot is taken; a table that is first touched later
+ *   renews the snapshot in READ COMMITTED.  In REPEATABLE READ and SERIALIZABLE
+ *   a table that was rewritten after the transaction's snapshot is a
+ *   serialization failure (40001).
+ * - A stored row is input: a value that no row can have is an error (PY503) that
+ *   names table, key and column, or is passed by, if the call asks for that.
  * - Reads take no row lock and write nothing; under SERIALIZABLE they leave
  *   SIREAD locks as any index scan does.
  * - A write does what the executor would do for a DELETE, or an INSERT or
@@ -54,6 +62,26 @@ typedef enum PayAccess
 	PAY_READS,
 	PAY_WRITES
 } PayAccess;
+
+typedef enum PayTableId
+{
+	PAY_CHANNEL_TABLE,
+	PAY_PAYMENT_TABLE,
+	PAY_ATTEMPT_TABLE,
+	PAY_EVENT_TABLE,
+	PAY_REVIEW_TABLE,
+	PAY_REFUND_TABLE,
+	PAY_DISPUTE_TABLE,
+	PAY_TASK_TABLE,
+	PAY_RESOURCE_TABLE,
+	PAY_HOLD_TABLE,
+	PAY_TABLES
+} PayTableId;
+
+/* A set of tables: OR these together. */
+#define PAY_LOOK_AT_NOTHING	0
+#define PAY_LOOK_AT(table)	(1 << (table))
+#define PAY_LOOK_AT_RECORDS	(PAY_LOOK_AT(PAY_PAYMENT_TABLE) | PAY_LOOK_AT(PAY_ATTEMPT_TABLE))
 
 /*
  * In the rows below NULL is: no state, no decision, number zero, a NULL
@@ -282,8 +310,10 @@ typedef struct PayHold
  * Open the store for the SQL function being called, whose schema is where the
  * tables are.  Memory is allocated in the call's context from here on.
  * Writers are refused in a read-only transaction and in a parallel worker.
+ *
+ * looks_at		the tables that the call decides on before it locks a payment
  */
-extern PayStore *PayStoreOpen(FunctionCallInfo fcinfo, PayAccess access);
+extern PayStore *PayStoreOpen(FunctionCallInfo fcinfo, PayAccess access, int looks_at);
 
 /* Fire AFTER triggers, close the tables, go back to the caller's memory context. */
 extern void PayStoreClose(PayStore *store);
@@ -296,6 +326,17 @@ extern void PayStoreNextItem(PayStore *store);
 
 /* Where what outlives the call must be allocated. */
 extern MemoryContext PayStoreCallerContext(PayStore *store);
+
+/*
+ * Rows that contradict themselves or each other.
+ *
+ * PayDamaged() is an error (PY503), unless the call passes damage by at the
+ * moment: then what was read is not to be used, and PayTakeDamage() says, once,
+ * what is wrong with it; NULL if nothing is.
+ */
+extern void PayDamaged(PayStore *store, PayTableId table, const void *row, const char *what);
+extern void PayPassDamageBy(PayStore *store, bool passes);
+extern const char *PayTakeDamage(PayStore *store);
 
 /* Row type that the called function answers; release it. */
 extern TupleDesc PayStoreResultDesc(PayStore *store);
@@ -403,21 +444,6 @@ extern bool PayNextDue(PayDueScan *scan, PayTask *row);
 extern void PayEndDue(PayDueScan *scan);
 
 /* ---- for the guards: our tables as a trigger sees them ---- */
-
-typedef enum PayTableId
-{
-	PAY_CHANNEL_TABLE,
-	PAY_PAYMENT_TABLE,
-	PAY_ATTEMPT_TABLE,
-	PAY_EVENT_TABLE,
-	PAY_REVIEW_TABLE,
-	PAY_REFUND_TABLE,
-	PAY_DISPUTE_TABLE,
-	PAY_TASK_TABLE,
-	PAY_RESOURCE_TABLE,
-	PAY_HOLD_TABLE,
-	PAY_TABLES
-} PayTableId;
 
 /* Which of our tables is this relation? PAY_TABLES if none. */
 extern PayTableId PayTableOf(PayStore *store, Relation rel);

@@ -7,6 +7,7 @@
 
 #include "catalog/pg_type.h"
 #include "common/pg_prng.h"
+#include "deadline.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -25,7 +26,9 @@ PayQuestionTime(const PayChannel *channel, int n, TimestampTz from)
 
 	if (past_end)
 		return PAY_NO_TIME;
-	at = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(from), wait));
+	at = PayAfter(from, DatumGetIntervalP(wait));
+	if (at == PAY_NO_TIME)
+		return at;
 	return at + (TimestampTz) ((at - from) / JITTER * pg_prng_double(&pg_global_prng_state));
 }
 

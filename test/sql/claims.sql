@@ -332,7 +332,8 @@ SELECT claims_test.pass('12 h');
 SELECT * FROM claims_test.claim() ORDER BY order_no, attempt;
 SELECT * FROM claims_test.queue('O5');
 -- Rows that nothing stands behind, as a careless import may leave them, are dropped; of
--- two rows about one attempt only one is handed out.
+-- two rows about one attempt only one is handed out. A payment that is missing may still
+-- come (a restore under way): its task stays, and a person is told once.
 SELECT claims_test.open('O6');
 INSERT INTO pay_task (due_at, pay_no, attempt, refund_no, resource) VALUES
 	(now(), '019b76da-8000-8000-8001-23456789abcd', 1, NULL, NULL),
@@ -347,6 +348,8 @@ SELECT claims_test.pass('12 h');
 SELECT * FROM claims_test.claim() WHERE order_no = 'O6';
 SELECT * FROM claims_test.queue('O6');
 SELECT count(*) AS rows FROM pay_task WHERE pay_no = '019b76da-8000-8000-8001-23456789abcd';
+SELECT kind, source, detail ~ 'payment 019b76da800080008001-?23456789abcd is missing' AS named, count(*) FROM pay_review
+WHERE trade_no = '019b76da80008000800123456789abcd' GROUP BY 1, 2, 3;
 SELECT claims_test.put_aside();
 
 -- ---- refunds ----
