@@ -18,6 +18,7 @@
 #include "compat.h"
 #include "errors.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "storage/sinval.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -368,11 +369,25 @@ PayColumnNamed(const PayTable *table, const char *name)
 	return c;
 }
 
+/*
+ * The conditions of an index as they are stored.  RelationGetIndexPredicate()
+ * would simplify them, which calls the functions in them with the rights of
+ * whoever asks.
+ */
+static List *
+StoredConditions(Relation index)
+{
+	bool		isnull;
+	Datum		stored = SysCacheGetAttr(INDEXRELID, index->rd_indextuple, Anum_pg_index_indpred, &isnull);
+
+	return isnull ? NIL : make_ands_implicit((Expr *) stringToNode(TextDatumGetCString(stored)));
+}
+
 /* Is the index partial just as we want it? A user's own partial index would miss rows. */
 static bool
 HasConditions(Relation index, const PayTable *table, const PayTableMap *map, const PayKey *wanted)
 {
-	List	   *clauses = RelationGetIndexPredicate(index);
+	List	   *clauses = StoredConditions(index);
 	ListCell   *cell;
 	int			met = 0;
 
