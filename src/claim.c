@@ -503,6 +503,9 @@ ClaimTask(Claim *claim, PayTask *task)
 	Subject		subject;
 	Action		action = Look(store, task, &subject);
 
+	/* what is not there for this worker may be another merchant's: another worker's, and not to be dropped */
+	if (!PayMayActFor(store, subject.record.payment.merchant))
+		return;
 	if (action != NO_ACTION && !claim->wanted[action])
 		return;
 	if (!PayTryLockTask(store, task) || task->due_at > claim->now)
