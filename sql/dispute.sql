@@ -74,6 +74,7 @@ BEGIN
 				DETAIL = format('Table "%s" does not exist, or is not one that pay_install() made.', missing),
 				HINT = 'SELECT pay_install(); creates the tables, or brings them up to date.';
 	END IF;
+	EXECUTE format('SELECT %1$I.pay_refuse_superuser(to_regclass(%2$L))', home, format('%I.pay_payment', home));
 	RETURN QUERY EXECUTE format($query$
 		SELECT later.merchant, later.payer, later.amount, later.currency,
 			later.order_no, later.pay_no, earlier.order_no, earlier.pay_no, later.created_at - earlier.created_at

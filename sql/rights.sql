@@ -1,21 +1,31 @@
 
--- Who may call what: EXECUTE is the gate.
+-- Who may call what: EXECUTE is the gate. For whom: the rows of pay_grantee, which
+-- the functions read.
 
-CREATE FUNCTION pay_grant(role text, kind text) RETURNS void
+CREATE FUNCTION pay_grant(role text, kind text, merchant text DEFAULT NULL) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $grant$
 DECLARE
 	home name;
 	functions_of_kind CONSTANT jsonb := '{
-		"app": ["pay_create", "pay_prepay", "pay_credential", "pay_transition", "pay_callback", "pay_callbacks", "pay_query",
-			"pay_refund", "pay_refund_callback", "pay_dispute_open", "pay_hold_done"],
+		"checkout": ["pay_create", "pay_prepay", "pay_credential", "pay_query"],
+		"reports": ["pay_callback", "pay_callbacks", "pay_transition", "pay_query",
+			"pay_refund_transition", "pay_refund_callback", "pay_hold_done"],
+		"app": ["pay_create", "pay_prepay", "pay_credential", "pay_query",
+			"pay_callback", "pay_callbacks", "pay_transition",
+			"pay_refund_transition", "pay_refund_callback", "pay_hold_done",
+			"pay_refund", "pay_dispute_open"],
 		"worker": ["pay_credential", "pay_transition", "pay_callback", "pay_callbacks", "pay_query",
 			"pay_refund_transition", "pay_refund_callback", "pay_claim", "pay_hold_done"],
 		"ops": ["pay_transition", "pay_query", "pay_history", "pay_review_resolve", "pay_import",
 			"pay_refund", "pay_refund_transition", "pay_dispute_open", "pay_dispute_resolve", "pay_dispute_case", "pay_suspects"],
 		"auditor": ["pay_query", "pay_history", "pay_dispute_case", "pay_suspects"]}';
+	-- these answer about all merchants
+	not_for_one_merchant CONSTANT text[] := '{pay_import, pay_suspects}';
 	readable_by_kind CONSTANT jsonb := '{
+		"checkout": [],
+		"reports": [],
 		"app": [],
 		"worker": ["pay_channel"],
 		"ops": ["pay_channel", "pay_payment", "pay_attempt", "pay_event", "pay_review", "pay_refund", "pay_dispute", "pay_balance",
@@ -23,17 +33,23 @@ DECLARE
 		"auditor": ["pay_channel", "pay_payment", "pay_attempt", "pay_event", "pay_review", "pay_refund", "pay_dispute", "pay_balance",
 			"pay_task", "pay_resource", "pay_hold", "pay_grantee"]}';
 	name text;
+	other text;
 	installed boolean;
 BEGIN
 	IF role IS NULL OR kind IS NULL OR NOT functions_of_kind ? kind THEN
 		RAISE EXCEPTION 'no such kind of role: %', coalesce(quote_literal(kind), 'NULL')
 			USING ERRCODE = 'PY400',
-				DETAIL = format('role is %s; the kinds are app, worker, ops, auditor.', coalesce(quote_literal(role), 'NULL'));
+				DETAIL = format('role is %s; the kinds are app, checkout, reports, worker, ops, auditor.', coalesce(quote_literal(role), 'NULL'));
 	END IF;
 	IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = pay_grant.role) THEN
 		RAISE EXCEPTION 'role % does not exist', quote_literal(role)
 			USING ERRCODE = 'PY400',
 				DETAIL = 'Rights to pay are given to roles by name, never to PUBLIC.';
+	END IF;
+	IF octet_length(merchant) > 255 THEN
+		RAISE EXCEPTION 'merchant is too long: "%..."', left(merchant, 40)
+			USING ERRCODE = 'PY400',
+				DETAIL = format('It has %s bytes; at most 255 are allowed.', octet_length(merchant));
 	END IF;
 
 	SELECT n.nspname INTO STRICT home
@@ -50,16 +66,33 @@ BEGIN
 				DETAIL = format('Table "%s" does not exist, or is not one that pay_install() made.', name),
 				HINT = 'SELECT pay_install(); creates the tables, or brings them up to date.';
 	END LOOP;
-	EXECUTE format('INSERT INTO %1$I.pay_grantee (role, kind) SELECT $1::name, $2
-		WHERE NOT EXISTS (SELECT FROM %1$I.pay_grantee WHERE role = $1::name AND kind = $2)', home)
-		USING role, kind;
+	EXECUTE format('SELECT %1$I.pay_refuse_superuser(to_regclass(%2$L))', home, format('%I.pay_grantee', home));
 
-	EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', home, role);
+	-- For one merchant and for all is for all: say so, rather than restrict nothing.
+	EXECUTE format('SELECT g.kind FROM %I.pay_grantee g
+		WHERE g.role = $1::name AND (g.merchant IS NULL) <> ($2 IS NULL) LIMIT 1', home) INTO other USING role, merchant;
+	IF other IS NOT NULL THEN
+		RAISE EXCEPTION 'role % cannot act both for one merchant and for all', quote_literal(role)
+			USING ERRCODE = 'PY409',
+				DETAIL = format('It has kind %s for %s.', other,
+					CASE WHEN merchant IS NULL THEN 'some merchants only' ELSE 'all merchants' END),
+				HINT = 'Take its rights back with pay_revoke() first, or give them to another role.';
+	END IF;
+	EXECUTE format('INSERT INTO %1$I.pay_grantee (role, kind, merchant) SELECT $1::name, $2, $3
+		WHERE NOT EXISTS (SELECT FROM %1$I.pay_grantee g
+			WHERE g.role = $1::name AND g.kind = $2 AND g.merchant IS NOT DISTINCT FROM $3)', home)
+		USING role, kind, merchant;
+
+	-- who may not give it has no need to where the role has it
+	IF has_schema_privilege(home, 'USAGE WITH GRANT OPTION') OR NOT has_schema_privilege(role, home, 'USAGE') THEN
+		EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', home, role);
+	END IF;
 	FOR name IN
 		SELECT p.oid::regprocedure::text
 		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 		WHERE n.nspname = home
 			AND p.proname IN (SELECT jsonb_array_elements_text(functions_of_kind -> kind))
+			AND (merchant IS NULL OR p.proname <> ALL (not_for_one_merchant))
 			AND EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
 				WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
 					AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
@@ -67,6 +100,10 @@ BEGIN
 	LOOP
 		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', name, role);
 	END LOOP;
+	-- a table has the rows of all merchants
+	IF merchant IS NOT NULL THEN
+		RETURN;
+	END IF;
 	FOR name IN SELECT jsonb_array_elements_text(readable_by_kind -> kind)
 	LOOP
 		EXECUTE format('GRANT SELECT ON TABLE %I.%I TO %I', home, name, role);
@@ -76,14 +113,68 @@ BEGIN
 	END IF;
 END
 $grant$;
-COMMENT ON FUNCTION pay_grant(text, text) IS
-	'gives a role the rights of a kind: app (pays and refunds), worker (talks to channels), ops (resolves reviews and disputes, adds channels, imports), auditor (reads). Kept, so that pay_install() gives them again. PY400';
+COMMENT ON FUNCTION pay_grant(text, text, text) IS
+	'gives a role the rights of a kind: checkout (pays), reports (says what the channels said), app (both, and refunds), worker (talks to channels), ops (resolves reviews and disputes, adds channels, imports), auditor (reads). With a merchant: for that merchant''s payments only, and no table. Kept, so that pay_install() gives them again. PY400, PY409 for one merchant and for all';
+
+CREATE FUNCTION pay_revoke(role text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $revoke$
+DECLARE
+	home name;
+	name text;
+	installed boolean;
+BEGIN
+	IF role IS NULL THEN
+		RAISE EXCEPTION 'role must not be NULL'
+			USING ERRCODE = 'PY400', DETAIL = 'Nothing was read or written.';
+	END IF;
+	SELECT n.nspname INTO STRICT home
+	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+	WHERE e.extname = 'pay_idem';
+	EXECUTE format('SELECT %I.pay_trusts(to_regclass(%L))', home, format('%I.pay_grantee', home)) INTO installed;
+	IF installed IS NOT TRUE THEN
+		RAISE EXCEPTION 'pay_idem is not installed in this database'
+			USING ERRCODE = 'PY503',
+				DETAIL = 'Table "pay_grantee" does not exist, or is not one that pay_install() made.',
+				HINT = 'SELECT pay_install(); creates the tables, or brings them up to date.';
+	END IF;
+	EXECUTE format('SELECT %1$I.pay_refuse_superuser(to_regclass(%2$L))', home, format('%I.pay_grantee', home));
+
+	-- first what it may do, then for whom
+	IF EXISTS (SELECT FROM pg_roles r WHERE r.rolname = pay_revoke.role) THEN
+		FOR name IN
+			SELECT p.oid::regprocedure::text
+			FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+					AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+				JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'pay_idem'
+			WHERE EXISTS (SELECT FROM aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee WHERE r.rolname = pay_revoke.role)
+		LOOP
+			EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM %I', name, role);
+		END LOOP;
+		FOR name IN
+			SELECT c.oid::regclass::text
+			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE n.nspname = home AND c.relname = ANY ('{pay_channel, pay_payment, pay_attempt, pay_event, pay_review, pay_refund,
+					pay_dispute, pay_balance, pay_task, pay_resource, pay_hold, pay_grantee}')
+				AND EXISTS (SELECT FROM aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
+					WHERE r.rolname = pay_revoke.role AND r.oid <> c.relowner)
+		LOOP
+			EXECUTE format('REVOKE SELECT, INSERT, UPDATE ON TABLE %s FROM %I', name, role);
+		END LOOP;
+	END IF;
+	EXECUTE format('DELETE FROM %I.pay_grantee g WHERE g.role = $1::name', home) USING role;
+END
+$revoke$;
+COMMENT ON FUNCTION pay_revoke(text) IS
+	'takes back all that pay_grant() gave a role, but USAGE on the schema, and forgets it; also of a role that is no more. PY400';
 
 -- PUBLIC keeps what a restore needs (types, guards) and the pure readers of
 -- numbers and states.
 REVOKE ALL ON FUNCTION
 	pay_install(),
-	pay_grant(text, text),
+	pay_grant(text, text, text),
+	pay_revoke(text),
 	pay_create(text, bigint, text, text, text, boolean, interval, jsonb),
 	pay_prepay(text, bigint, text, text, text, text, text, text, boolean, interval, text, boolean, text[], jsonb),
 	pay_credential(text, text, interval),

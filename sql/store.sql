@@ -15,11 +15,35 @@ AS $$
 		AND EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid
 			AND t.tgfoid = to_regprocedure(format('%I.pay_guard()', n.nspname)))
 		AND has_function_privilege(c.relowner, to_regprocedure(format('%I.pay_install()', n.nspname)), 'EXECUTE')
+		-- all tables are of one owner
+		AND NOT EXISTS (SELECT FROM pg_class p
+			WHERE p.relnamespace = n.oid AND p.relname = 'pay_payment' AND p.relowner <> c.relowner)
 	FROM pg_class c, pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 	WHERE c.oid = relation AND e.extname = 'pay_idem'
 $$;
 COMMENT ON FUNCTION pay_trusts(regclass) IS
-	'is this a table that pay_install() made? A plain one, guarded, of an owner who may call pay_install(); anybody else''s triggers would run with the rights of whoever pays';
+	'is this a table that pay_install() made? A plain one, guarded, of the owner of pay_payment, who may call pay_install(); anybody else''s triggers would run with the rights of whoever pays';
+
+CREATE FUNCTION pay_refuse_superuser(relation regclass) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	owner regrole;
+BEGIN
+	SELECT c.relowner INTO owner FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
+	WHERE c.oid = relation AND NOT r.rolsuper;
+	-- the owner's code could undo a superuser's SET ROLE
+	IF FOUND AND EXISTS (SELECT FROM pg_roles WHERE rolname IN (current_user, session_user) AND rolsuper) THEN
+		RAISE EXCEPTION 'a superuser does not use table %, which belongs to %', relation, owner
+			USING ERRCODE = 'insufficient_privilege',
+				DETAIL = 'Triggers, constraints and indexes of its owner, who is no superuser, would run code with a superuser''s rights; SET ROLE does not keep them from it.',
+				HINT = 'Log in as a role that is no superuser and may do it.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION pay_refuse_superuser(regclass) IS
+	'raises 42501 if a superuser, also one after SET ROLE, is about to run code of this table''s owner, who is none. For the functions that read or write tables with SQL';
 
 -- Our own objects are named by their schema here, and nothing else is looked
 -- up in it: whoever may create functions or operators there gains nothing.
@@ -34,6 +58,7 @@ DECLARE
 	item record;
 	relation regclass;
 	found regclass[] := '{}';
+	others text;
 	before_refunds boolean := false;
 	before_tasks boolean := false;
 BEGIN
@@ -41,11 +66,27 @@ BEGIN
 	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 	WHERE e.extname = 'pay_idem';
 
+	-- Whoever may create here can overload our functions: one that fits an
+	-- argument better than ours wins, and runs as whoever pays.
+	SELECT string_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END, ', ') INTO others
+	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace, aclexplode(n.nspacl) a
+	WHERE e.extname = 'pay_idem' AND a.privilege_type = 'CREATE'
+		AND a.grantee NOT IN (n.nspowner, e.extowner, (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user))
+		AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = a.grantee AND r.rolsuper)
+		AND NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'pay_payment' AND c.relowner = a.grantee);
+	IF others IS NOT NULL THEN
+		RAISE EXCEPTION 'others may create objects in schema %', quote_ident(home)
+			USING ERRCODE = 'PY409',
+				DETAIL = format('CREATE is granted to %s. A function of theirs that is named like ours, with other argument types, could be called in its place, with the rights of whoever pays.', others),
+				HINT = format('REVOKE CREATE ON SCHEMA %I FROM %s; drop what they made there, then call pay_install() again.', home, others);
+	END IF;
+
 	-- Relations of these names that another role put here are refused, not adopted.
 	FOR item IN EXECUTE format(
 		'SELECT c.oid::regclass AS relation, c.relowner::regrole AS owner,
 			CASE WHEN c.relkind = ''v'' AND c.relname = ''pay_balance''
-				THEN has_function_privilege(c.relowner, $2, ''EXECUTE'')
+				THEN has_function_privilege(c.relowner, $2, ''EXECUTE'') AND NOT EXISTS (SELECT FROM pg_class p
+					WHERE p.relnamespace = n.oid AND p.relname = ''pay_payment'' AND p.relowner <> c.relowner)
 				ELSE %I.pay_trusts(c.oid::regclass) END AS ours
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE n.nspname = $3 AND c.relname = ANY ($1 || ''pay_balance''::text)
@@ -56,8 +97,15 @@ BEGIN
 			RAISE EXCEPTION 'relation % is in the way', item.relation
 				USING ERRCODE = 'PY409',
 					DETAIL = format('It belongs to %s and is not a table that pay_install() made for somebody who may call it.', item.owner),
-					HINT = 'If it is pay_idem''s own table, GRANT EXECUTE ON FUNCTION pay_install() to its owner; else rename or drop it. Then call pay_install() again.';
+					HINT = 'Rename or drop it, then call pay_install() again.';
 		END IF;
+		IF item.owner <> old_owner THEN
+			RAISE EXCEPTION 'relation % is in the way', item.relation
+				USING ERRCODE = 'PY409',
+					DETAIL = format('It belongs to %s, and others of pay_idem''s relations to %s; all have one owner.', item.owner, old_owner),
+					HINT = 'Rename or drop those that are not pay_idem''s own, then call pay_install() again.';
+		END IF;
+		EXECUTE format('SELECT %I.pay_refuse_superuser($1)', home) USING item.relation;
 		IF NOT pg_has_role(item.owner, 'USAGE') THEN
 			RAISE EXCEPTION 'must be owner of table %', item.relation
 				USING ERRCODE = 'insufficient_privilege',
@@ -265,8 +313,7 @@ BEGIN
 		) WITH (fillfactor = 90)$ddl$),
 		('pay_grantee', $ddl$(
 			role name NOT NULL,
-			kind text COLLATE "C" NOT NULL CHECK (kind IN ('app', 'worker', 'ops', 'auditor')),
-			PRIMARY KEY (role, kind)
+			kind text COLLATE "C" NOT NULL
 		)$ddl$)
 	) AS t (name, ddl)
 	LOOP
@@ -282,12 +329,21 @@ BEGIN
 					DETAIL = 'The tables would become members of that extension and go with it.',
 					HINT = 'Call pay_install() after CREATE EXTENSION.';
 		END IF;
+		-- at once: the guards, which fire below, trust no tables of two owners
+		IF old_owner IS NOT NULL THEN
+			EXECUTE format('ALTER TABLE %s OWNER TO %s', relation, old_owner);
+		END IF;
 	END LOOP;
 
 	-- What tables that an earlier pay_install() made do not have yet, or no more.
 	IF to_regclass(format('%I.pay_review_unmatched_idx', home)) IS NOT NULL THEN
 		EXECUTE format('DROP INDEX %I.pay_review_unmatched_idx', home);
 	END IF;
+	FOR item IN SELECT c.conname FROM pg_constraint c
+		WHERE c.conrelid = to_regclass(format('%I.pay_grantee', home)) AND c.conname IN ('pay_grantee_pkey', 'pay_grantee_kind_check')
+	LOOP
+		EXECUTE format('ALTER TABLE %I.pay_grantee DROP CONSTRAINT %I', home, item.conname);
+	END LOOP;
 	FOR item IN SELECT * FROM (VALUES
 		('pay_payment', 'replaced_by', 'uuid'),
 		('pay_payment', 'holds', 'smallint'),
@@ -304,7 +360,8 @@ BEGIN
 		('pay_event', 'refund_no', 'text COLLATE "C"'),
 		('pay_review', 'refund_reported', '%1$I.pay_refund_state'),
 		('pay_review', 'refund_no', 'text COLLATE "C"'),
-		('pay_review', 'merchant', 'text COLLATE "C"')
+		('pay_review', 'merchant', 'text COLLATE "C"'),
+		('pay_grantee', 'merchant', 'text COLLATE "C"')
 	) AS t (relation, name, definition)
 	LOOP
 		CONTINUE WHEN EXISTS (SELECT FROM pg_attribute
@@ -321,7 +378,9 @@ BEGIN
 		('pay_attempt', 'pay_attempt_refunds_check', '(amount_extra > 0 AND amount_reserved > 0 AND amount_refunded > 0)'),
 		-- what goes back is never more than what came
 		('pay_attempt', 'pay_attempt_cap_check', '((amount_reserved IS NULL AND amount_refunded IS NULL)
-			OR coalesce(amount_reserved, 0) + coalesce(amount_refunded, 0) <= coalesce(amount_collected, 0))')
+			OR coalesce(amount_reserved, 0) + coalesce(amount_refunded, 0) <= coalesce(amount_collected, 0))'),
+		('pay_grantee', 'pay_grantee_given_check', $$(kind IN ('app', 'checkout', 'reports', 'worker', 'ops', 'auditor')
+			AND octet_length(merchant) <= 255)$$)
 	) AS t (relation, name, definition)
 	LOOP
 		CONTINUE WHEN EXISTS (SELECT FROM pg_constraint
@@ -337,7 +396,8 @@ BEGIN
 		('pay_event', 'pay_event_message_idx', 'UNIQUE', '(pay_no, source, message_id) WHERE message_id IS NOT NULL'),
 		('pay_review', 'pay_review_open_idx', '', '(pay_no) WHERE resolved_at IS NULL'),
 		('pay_review', 'pay_review_unmatched_key', 'UNIQUE',
-			'(source, trade_no, message_id, merchant) NULLS NOT DISTINCT WHERE pay_no IS NULL AND resolved_at IS NULL')
+			'(source, trade_no, message_id, merchant) NULLS NOT DISTINCT WHERE pay_no IS NULL AND resolved_at IS NULL'),
+		('pay_grantee', 'pay_grantee_key', 'UNIQUE', '(role, kind, merchant) NULLS NOT DISTINCT')
 	) AS t (relation, name, uniqueness, definition)
 	LOOP
 		CONTINUE WHEN EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
@@ -375,7 +435,8 @@ BEGIN
 		('pay_hold', 'pay_guard_before', 'BEFORE UPDATE OR DELETE', 'ROW'),
 		('pay_hold', 'pay_guard_after', 'AFTER UPDATE', 'ROW'),
 		('pay_hold', 'pay_guard_truncate', 'BEFORE TRUNCATE', 'STATEMENT'),
-		('pay_grantee', 'pay_guard_before', 'BEFORE UPDATE', 'ROW')
+		('pay_grantee', 'pay_guard_before', 'BEFORE UPDATE', 'ROW'),
+		('pay_grantee', 'pay_guard_change', 'BEFORE INSERT OR DELETE', 'ROW')
 	) AS t (relation, name, event, level)
 	LOOP
 		CONTINUE WHEN EXISTS (SELECT FROM pg_trigger
@@ -611,26 +672,21 @@ BEGIN
 		('COLUMN', 'pay_balance.refunded', 'refunds that succeeded'),
 		('COLUMN', 'pay_balance.refundable', 'what can still be refunded'),
 		('COLUMN', 'pay_balance.to_close', 'attempts that are open though the order needs no money: close them, or void what they authorized'),
-		('TABLE', 'pay_grantee', 'which roles pay_grant() gave which rights, so that pay_install() can give them again')
+		('TABLE', 'pay_grantee', 'which roles pay_grant() gave which rights: for whose merchants they act, and so that pay_install() can give them again'),
+		('COLUMN', 'pay_grantee.merchant', 'the merchant that the role acts for; NULL: all')
 	) AS t (class, name, comment)
 	LOOP
 		EXECUTE format('COMMENT ON %s %I.%s IS %L', item.class, home, item.name, item.comment);
 	END LOOP;
 
 	IF old_owner IS NOT NULL THEN
-		FOR item IN SELECT c.oid::regclass AS relation
-			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-			WHERE n.nspname = home AND c.relowner <> old_owner
-				AND c.relname = ANY (our_tables || 'pay_balance'::text)
-		LOOP
-			EXECUTE format('ALTER TABLE %s OWNER TO %s', item.relation, old_owner);
-		END LOOP;
+		EXECUTE format('ALTER VIEW %I.pay_balance OWNER TO %s', home, old_owner);
 	END IF;
 
 	FOR item IN EXECUTE format(
-		'SELECT g.role, g.kind FROM %I.pay_grantee g JOIN pg_roles r ON r.rolname = g.role ORDER BY 1, 2', home)
+		'SELECT g.role, g.kind, g.merchant FROM %I.pay_grantee g JOIN pg_roles r ON r.rolname = g.role ORDER BY 1, 2, 3', home)
 	LOOP
-		EXECUTE format('SELECT %I.pay_grant($1, $2)', home) USING item.role::text, item.kind;
+		EXECUTE format('SELECT %I.pay_grant($1, $2, $3)', home) USING item.role::text, item.kind, item.merchant;
 	END LOOP;
 END
 $install$;

@@ -568,6 +568,9 @@ ClaimTask(Claim *claim, PayTask *task)
 	Subject		subject;
 	Action		action = Look(store, task, &subject);
 
+	/* what is not there for this worker may be another merchant's: another worker's, and not to be dropped */
+	if (!PayMayActFor(store, subject.record.payment.merchant))
+		return;
 	if (action == PASS_BY)
 		NoteDamage(claim, task, &subject);
 	if (action == PASS_BY || (action != NO_ACTION && !claim->wanted[action]))

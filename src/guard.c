@@ -64,6 +64,7 @@ typedef union AnyRow
 	PayTask		task;
 	PayResource resource;
 	PayHold		hold;
+	PayGrantee	grantee;
 } AnyRow;
 
 /* A direct UPDATE of one row. */
@@ -376,7 +377,8 @@ pay_guard(PG_FUNCTION_ARGS)
 	table_name = RelationGetRelationName(trigger->tg_relation);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 		ThrowProtected(table_name, "TRUNCATE");
-	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) && strcmp(table_name, "pay_resource") != 0)
+	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) && strcmp(table_name, "pay_resource") != 0 &&
+		strcmp(table_name, "pay_grantee") != 0)
 		ThrowProtected(table_name, "DELETE");
 	if (!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
 		ereport(ERROR,
@@ -390,8 +392,8 @@ pay_guard(PG_FUNCTION_ARGS)
 	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_NOTHING);
 	table = PayTableOf(store, trigger->tg_relation);
 	result = trigger->tg_trigtuple;
-	if (table == PAY_CHANNEL_TABLE)
-		CacheInvalidateRelcache(trigger->tg_relation);	/* the backends remember channels */
+	if (table == PAY_CHANNEL_TABLE || table == PAY_GRANTEE_TABLE)
+		CacheInvalidateRelcache(trigger->tg_relation);	/* the backends remember what is in them */
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{
 		result = trigger->tg_newtuple;
@@ -402,7 +404,7 @@ pay_guard(PG_FUNCTION_ARGS)
 		else
 			GuardAfterUpdate(store, table, trigger);
 	}
-	else if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) && IsTaken(store, trigger))
+	else if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) && table == PAY_RESOURCE_TABLE && IsTaken(store, trigger))
 		ThrowProtected(table_name, "DELETE of what is held or spent");
 	else if (table == PAY_CHANNEL_TABLE && TRIGGER_FIRED_BEFORE(trigger->tg_event))
 		ReplaceChannel(store, trigger);

@@ -21,6 +21,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "caller.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -69,6 +70,8 @@ struct PayStore
 	MemoryContext item;			/* of one of many things, or NULL */
 	Oid			home;
 	Oid			function;
+	List	   *merchants;		/* that the caller acts for; NIL: all */
+	PayNumber	seen;			/* the last payment that was found to be one of theirs */
 	List	   *slots;
 	bool		has_snapshot;
 	uint64		heard;			/* invalidations, when the snapshot was taken */
@@ -115,6 +118,7 @@ FieldIsNone(const void *row, const PayColumn *column)
 		case KIND_INTERVALS:
 			return *(void *const *) field == NULL;
 		case KIND_BOOL:
+		case KIND_NAME:
 		case KIND_INTERVAL:
 		case KIND_ROUTES:
 			break;
@@ -194,6 +198,7 @@ FieldGetDatum(const void *row, const PayColumn *column)
 			return TimestampTzGetDatum(*(const TimestampTz *) field);
 		case KIND_UUID:
 		case KIND_INTERVAL:
+		case KIND_NAME:
 			return PointerGetDatum(field);
 		case KIND_TEXT:
 		case KIND_JSONB:
@@ -246,6 +251,9 @@ SetField(void *row, const PayColumn *column, Datum datum, bool isnull)
 			break;
 		case KIND_INTERVAL:
 			*(Interval *) field = *DatumGetIntervalP(datum);
+			break;
+		case KIND_NAME:
+			*(NameData *) field = *DatumGetName(datum);
 			break;
 		case KIND_TEXT:
 			*(text **) field = DatumGetTextPP(datum);
@@ -498,6 +506,13 @@ PayStoreOpen(FunctionCallInfo fcinfo, PayAccess access, int looks_at)
 	store->release.func = ForgetTargets;
 	store->release.arg = store;
 	MemoryContextRegisterResetCallback(context, &store->release);
+	/*
+	 * A guard looks at a direct UPDATE.  Rights on the table are its gate, and
+	 * it runs beside the owner's triggers as with any DML: whoever runs that
+	 * has let them run.
+	 */
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		store->merchants = PayAdmitCaller(store->home, function, access == PAY_WRITES);
 	for (i = 0; i < PAY_TABLES; i++)
 		if (looks_at & PAY_LOOK_AT(i))
 			OpenWithLock(store, (PayTableId) i, AccessShareLock);
@@ -557,6 +572,27 @@ TupleDesc
 PayStoreResultDesc(PayStore *store)
 {
 	return lookup_rowtype_tupdesc(get_func_rettype(store->function), -1);
+}
+
+bool
+PayMayActFor(PayStore *store, const text *merchant)
+{
+	ListCell   *cell;
+
+	if (store->merchants == NIL)
+		return true;
+	foreach(cell, store->merchants)
+		if (merchant != NULL && ValuesEqual(lfirst(cell), merchant))
+			return true;
+	return false;
+}
+
+/* A merchant as a key: the caller names it, so that another's is a mistake to be told. */
+static void
+CheckMerchant(PayStore *store, const text *merchant)
+{
+	if (!PayMayActFor(store, merchant))
+		PayThrowOtherMerchant(store->merchants, merchant);
 }
 
 /* What was written is seen by what the call reads from here on. */
@@ -917,6 +953,7 @@ PayFindOrder(PayStore *store, text *merchant, text *order_no, PayPayment *row)
 {
 	Datum		keys[] = {PointerGetDatum(merchant), PointerGetDatum(order_no)};
 
+	CheckMerchant(store, merchant);
 	return FindOne(store, PAY_PAYMENT_TABLE, PAYMENT_BY_ORDER, keys, row);
 }
 
@@ -925,7 +962,26 @@ PayFindPayment(PayStore *store, PayNumber pay_no, PayPayment *row)
 {
 	Datum		key = UUIDPGetDatum(&pay_no);
 
-	return FindOne(store, PAY_PAYMENT_TABLE, PAYMENT_BY_NUMBER, &key, row);
+	if (!FindOne(store, PAY_PAYMENT_TABLE, PAYMENT_BY_NUMBER, &key, row))
+		return false;
+	if (store->merchants == NIL)
+		return true;
+	if (!PayMayActFor(store, row->merchant))
+		return false;
+	store->seen = pay_no;
+	return true;
+}
+
+/* Is this another merchant's payment, so that nothing that hangs on it is there? */
+static bool
+IsHidden(PayStore *store, PayNumber pay_no)
+{
+	PayPayment	payment;
+
+	if (store->merchants == NIL)
+		return false;
+	return PayNumberIsNone(pay_no) ||
+		(!PayNumbersEqual(store->seen, pay_no) && !PayFindPayment(store, pay_no, &payment));
 }
 
 bool
@@ -933,7 +989,8 @@ PayFindAttempt(PayStore *store, PayNumber trade_no, PayAttempt *row)
 {
 	Datum		key = UUIDPGetDatum(&trade_no);
 
-	return FindOne(store, PAY_ATTEMPT_TABLE, ATTEMPT_BY_NUMBER, &key, row);
+	return !IsHidden(store, PayPaymentNumber(trade_no)) &&
+		FindOne(store, PAY_ATTEMPT_TABLE, ATTEMPT_BY_NUMBER, &key, row);
 }
 
 bool
@@ -941,7 +998,7 @@ PayFindMessage(PayStore *store, PayNumber pay_no, text *source, text *message_id
 {
 	Datum		keys[] = {UUIDPGetDatum(&pay_no), PointerGetDatum(source), PointerGetDatum(message_id)};
 
-	return FindOne(store, PAY_EVENT_TABLE, EVENT_BY_MESSAGE, keys, row);
+	return !IsHidden(store, pay_no) && FindOne(store, PAY_EVENT_TABLE, EVENT_BY_MESSAGE, keys, row);
 }
 
 bool
@@ -949,7 +1006,8 @@ PayFindReview(PayStore *store, int64 review_id, PayReview *row)
 {
 	Datum		key = Int64GetDatum(review_id);
 
-	return FindOne(store, PAY_REVIEW_TABLE, REVIEW_BY_ID, &key, row);
+	/* one of no payment is nobody's, and for who acts for all */
+	return FindOne(store, PAY_REVIEW_TABLE, REVIEW_BY_ID, &key, row) && !IsHidden(store, row->pay_no);
 }
 
 bool
@@ -968,7 +1026,8 @@ PayFindRefund(PayStore *store, text *merchant, text *refund_no, PayRefund *row)
 {
 	Datum		keys[] = {PointerGetDatum(merchant), PointerGetDatum(refund_no)};
 
-	return FindOne(store, PAY_REFUND_TABLE, REFUND_BY_NUMBER, keys, row);
+	CheckMerchant(store, merchant);
+	return FindOne(store, PAY_REFUND_TABLE, REFUND_BY_NUMBER, keys, row) && !IsHidden(store, row->pay_no);
 }
 
 bool
@@ -976,7 +1035,8 @@ PayFindDispute(PayStore *store, int64 dispute_id, PayDispute *row)
 {
 	Datum		key = Int64GetDatum(dispute_id);
 
-	return FindOne(store, PAY_DISPUTE_TABLE, DISPUTE_BY_ID, &key, row);
+	return FindOne(store, PAY_DISPUTE_TABLE, DISPUTE_BY_ID, &key, row) &&
+		!IsHidden(store, row->pay_no) && !IsHidden(store, row->other_pay_no);
 }
 
 bool
@@ -984,7 +1044,8 @@ PayFindOpenDispute(PayStore *store, PayNumber pay_no, PayNumber other_pay_no, Pa
 {
 	Datum		keys[] = {UUIDPGetDatum(&pay_no), UUIDPGetDatum(&other_pay_no)};
 
-	return FindOne(store, PAY_DISPUTE_TABLE, DISPUTE_BY_PAYMENTS, keys, row);
+	return !IsHidden(store, pay_no) && !IsHidden(store, other_pay_no) &&
+		FindOne(store, PAY_DISPUTE_TABLE, DISPUTE_BY_PAYMENTS, keys, row);
 }
 
 bool
@@ -992,6 +1053,9 @@ PayFindResource(PayStore *store, text *merchant, text *resource, PayResource *ro
 {
 	Datum		keys[] = {PointerGetDatum(merchant), PointerGetDatum(resource)};
 
+	/* what no merchant has to itself is for all */
+	if (VARSIZE_ANY_EXHDR(merchant) > 0)
+		CheckMerchant(store, merchant);
 	return FindOne(store, PAY_RESOURCE_TABLE, RESOURCE_BY_NAME, keys, row);
 }
 
@@ -1000,7 +1064,7 @@ PayFindHold(PayStore *store, PayNumber pay_no, text *resource, PayHold *row)
 {
 	Datum		keys[] = {UUIDPGetDatum(&pay_no), PointerGetDatum(resource)};
 
-	return FindOne(store, PAY_HOLD_TABLE, HOLD_BY_RESOURCE, keys, row);
+	return !IsHidden(store, pay_no) && FindOne(store, PAY_HOLD_TABLE, HOLD_BY_RESOURCE, keys, row);
 }
 
 List *
@@ -1008,7 +1072,7 @@ PayListHolds(PayStore *store, PayNumber pay_no)
 {
 	Datum		key = UUIDPGetDatum(&pay_no);
 
-	return FindAll(store, PAY_HOLD_TABLE, HOLD_BY_RESOURCE, &key, 1);
+	return IsHidden(store, pay_no) ? NIL : FindAll(store, PAY_HOLD_TABLE, HOLD_BY_RESOURCE, &key, 1);
 }
 
 List *
@@ -1016,7 +1080,7 @@ PayListEvents(PayStore *store, PayNumber pay_no)
 {
 	Datum		key = UUIDPGetDatum(&pay_no);
 
-	return FindAll(store, PAY_EVENT_TABLE, EVENT_BY_SEQ, &key, 1);
+	return IsHidden(store, pay_no) ? NIL : FindAll(store, PAY_EVENT_TABLE, EVENT_BY_SEQ, &key, 1);
 }
 
 List *
@@ -1025,7 +1089,7 @@ PayListOpenReviews(PayStore *store, PayNumber pay_no)
 	Datum		key = UUIDPGetDatum(&pay_no);
 
 	/* the index has the open ones only */
-	return FindAll(store, PAY_REVIEW_TABLE, REVIEW_BY_PAYMENT, &key, 1);
+	return IsHidden(store, pay_no) ? NIL : FindAll(store, PAY_REVIEW_TABLE, REVIEW_BY_PAYMENT, &key, 1);
 }
 
 List *
@@ -1033,6 +1097,7 @@ PayListPaymentsOfPayer(PayStore *store, text *merchant, text *payer, PayNumber f
 {
 	Datum		keys[] = {PointerGetDatum(merchant), PointerGetDatum(payer)};
 
+	CheckMerchant(store, merchant);
 	return FindRows(store, PAY_PAYMENT_TABLE,
 					BeginScan(store, PAY_PAYMENT_TABLE, PAYMENT_BY_PAYER, keys, 2, &from),
 					BackwardScanDirection, at_most);
@@ -1642,6 +1707,7 @@ Update(PayStore *store, PayTableId id, void *row)
 bool
 PayInsertPayment(PayStore *store, PayPayment *row)
 {
+	CheckMerchant(store, row->merchant);
 	return InsertOrFind(store, PAY_PAYMENT_TABLE, row);
 }
 
@@ -1654,6 +1720,7 @@ PayInsertReview(PayStore *store, PayReview *row)
 bool
 PayInsertRefund(PayStore *store, PayRefund *row)
 {
+	CheckMerchant(store, row->merchant);
 	return InsertOrFind(store, PAY_REFUND_TABLE, row);
 }
 

@@ -31,6 +31,10 @@
  * - Columns are found by name, indexes by their columns; the user may add
  *   both.  What is remembered between calls, pay_channel's rows too, is dropped
  *   by relcache invalidation, and "not installed" is never remembered.
+ * - A caller who acts for some merchants only (pay_grant() with a merchant)
+ *   finds nothing of another one's: its payments are not there, and neither is
+ *   what hangs on them.  To name another merchant as a key, or to write for
+ *   it, is an error (42501).
  * - All memory of a call is in one context that PayStoreClose() deletes.
  *
  * Locks: a writer locks the payment's row, then a refund's, in that order (FOR
@@ -75,6 +79,7 @@ typedef enum PayTableId
 	PAY_TASK_TABLE,
 	PAY_RESOURCE_TABLE,
 	PAY_HOLD_TABLE,
+	PAY_GRANTEE_TABLE,
 	PAY_TABLES
 } PayTableId;
 
@@ -306,14 +311,30 @@ typedef struct PayHold
 	text	   *asked_by;
 } PayHold;
 
+/* What pay_grant() gave a role, for one merchant or, NULL, for all. */
+typedef struct PayGrantee
+{
+	PayRowHead	head;
+	NameData	role;
+	text	   *kind;
+	text	   *merchant;
+} PayGrantee;
+
 /*
  * Open the store for the SQL function being called, whose schema is where the
  * tables are.  Memory is allocated in the call's context from here on.
- * Writers are refused in a read-only transaction and in a parallel worker.
+ * Writers are refused in a read-only transaction and in a parallel worker, and
+ * a superuser's on tables whose owner is none (42501).
  *
  * looks_at		the tables that the call decides on before it locks a payment
  */
 extern PayStore *PayStoreOpen(FunctionCallInfo fcinfo, PayAccess access, int looks_at);
+
+/*
+ * May the caller act for this merchant?  Where it is NULL, because the payment
+ * was not found: may the caller act for all?
+ */
+extern bool PayMayActFor(PayStore *store, const text *merchant);
 
 /* Fire AFTER triggers, close the tables, go back to the caller's memory context. */
 extern void PayStoreClose(PayStore *store);

@@ -18,6 +18,7 @@
 #include "compat.h"
 #include "errors.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "storage/sinval.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -42,6 +43,7 @@ const PayKindTraits pay_kinds[] =
 	[KIND_UUID] = {sizeof(PayNumber), F_UUID_EQ, UUIDOID},
 	[KIND_TIME] = {sizeof(TimestampTz), F_TIMESTAMPTZ_EQ, TIMESTAMPTZOID},
 	[KIND_INTERVAL] = {sizeof(Interval), InvalidOid, INTERVALOID},
+	[KIND_NAME] = {sizeof(NameData), F_NAMEEQ, NAMEOID},
 	[KIND_TEXT] = {sizeof(text *), F_TEXTEQ, TEXTOID},
 	[KIND_JSONB] = {sizeof(struct varlena *), InvalidOid, JSONBOID},
 	[KIND_ROUTES] = {sizeof(PayRoutes), InvalidOid, INT2ARRAYOID},
@@ -58,6 +60,7 @@ const PayKindTraits pay_kinds[] =
 #define TASK(field) offsetof(PayTask, field)
 #define RESOURCE(field) offsetof(PayResource, field)
 #define HOLD(field) offsetof(PayHold, field)
+#define GRANTEE(field) offsetof(PayGrantee, field)
 
 const PayTable pay_tables[PAY_TABLES] = {
 	[PAY_CHANNEL_TABLE] = {
@@ -292,6 +295,16 @@ const PayTable pay_tables[PAY_TABLES] = {
 		1, {
 			{UNIQUE, 2, {"pay_no", "resource"}}
 		}
+	},
+	/* read by caller.c, which counts on this order */
+	[PAY_GRANTEE_TABLE] = {
+		"pay_grantee", sizeof(PayGrantee), false,
+		3, {
+			{"role", KIND_NAME, 0, GRANTEE(role)},
+			{"kind", KIND_TEXT, 0, GRANTEE(kind)},
+			{"merchant", KIND_TEXT, NULLABLE, GRANTEE(merchant)}
+		},
+		0
 	}
 };
 
@@ -316,17 +329,42 @@ InvalidateCatalogForObject(Datum arg, int cacheid, uint32 hashvalue)
 	pay_catalog.valid = false;
 }
 
-/* Somebody put it there, or it was given to somebody else. */
-static void
-ThrowNotOurs(Relation rel)
+static const char *
+OwnerName(Oid owner)
 {
-	char	   *owner = GetUserNameFromId(rel->rd_rel->relowner, true);
+	char	   *name = GetUserNameFromId(owner, true);
 
+	return name ? name : "nobody";
+}
+
+/*
+ * Somebody put it there, or it was given to somebody else: its triggers would
+ * run with the rights of whoever pays.  Nothing that would have it adopted is
+ * suggested.
+ */
+static void
+ThrowNotOurs(const char *table, const char *fact)
+{
 	ereport(ERROR,
 			(errcode(PAY_ERR_NOT_INSTALLED),
-			 errmsg("pay_idem does not trust table \"%s\"", RelationGetRelationName(rel)),
-			 errdetail("It belongs to \"%s\", who may not call pay_install().", owner ? owner : "nobody"),
-			 errhint("If it is pay_idem's own table, GRANT EXECUTE ON FUNCTION pay_install() to its owner; else drop it.")));
+			 errmsg("pay_idem does not trust table \"%s\"", table),
+			 errdetail("%s", fact),
+			 errhint("Rename or drop it, then SELECT pay_install(); makes another.")));
+}
+
+/* All our tables are of one owner: a second one's triggers would run beside the first one's. */
+static void
+CheckOneOwner(void)
+{
+	Oid			owner = pay_catalog.table[PAY_PAYMENT_TABLE].owner;
+	int			i;
+
+	for (i = 0; i < PAY_TABLES; i++)
+		if (pay_catalog.table[i].owner != owner)
+			ThrowNotOurs(pay_tables[i].name,
+						 psprintf("It belongs to \"%s\", and \"pay_payment\" to \"%s\".",
+								  OwnerName(pay_catalog.table[i].owner), OwnerName(owner)));
+	pay_catalog.owner = owner;
 }
 
 static void
@@ -368,11 +406,25 @@ PayColumnNamed(const PayTable *table, const char *name)
 	return c;
 }
 
+/*
+ * The conditions of an index as they are stored.  RelationGetIndexPredicate()
+ * would simplify them, which calls the functions in them with the rights of
+ * whoever asks.
+ */
+static List *
+StoredConditions(Relation index)
+{
+	bool		isnull;
+	Datum		stored = SysCacheGetAttr(INDEXRELID, index->rd_indextuple, Anum_pg_index_indpred, &isnull);
+
+	return isnull ? NIL : make_ands_implicit((Expr *) stringToNode(TextDatumGetCString(stored)));
+}
+
 /* Is the index partial just as we want it? A user's own partial index would miss rows. */
 static bool
 HasConditions(Relation index, const PayTable *table, const PayTableMap *map, const PayKey *wanted)
 {
-	List	   *clauses = RelationGetIndexPredicate(index);
+	List	   *clauses = StoredConditions(index);
 	ListCell   *cell;
 	int			met = 0;
 
@@ -456,9 +508,12 @@ MapTable(const PayTable *table, Oid home, PayTableMap *map)
 	if (rel->rd_rel->relkind != RELKIND_RELATION)
 		ThrowNotInstalled(table->name, "is not an ordinary table");
 	if (!OidIsValid(installer) || !PayCompatMayExecute(installer, rel->rd_rel->relowner))
-		ThrowNotOurs(rel);
+		ThrowNotOurs(table->name,
+					 psprintf("It belongs to \"%s\", who may not call pay_install().",
+							  OwnerName(rel->rd_rel->relowner)));
 
 	map->relid = relid;
+	map->owner = rel->rd_rel->relowner;
 	map->has_defaults = false;
 	for (i = 0; i < table->n_columns; i++)
 	{
@@ -518,6 +573,7 @@ PayFillCatalog(Oid home)
 		messages = SharedInvalidMessageCounter;
 		for (i = 0; i < PAY_TABLES; i++)
 			MapTable(&pay_tables[i], home, &pay_catalog.table[i]);
+		CheckOneOwner();
 		pay_catalog.guard = FunctionWithoutArguments("pay_guard", home);
 		pay_catalog.home = home;
 		pay_catalog.edition++;

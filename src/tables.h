@@ -9,7 +9,7 @@
  * are in the database is looked up by name once and remembered by the backend,
  * until relcache or syscache invalidation says that something changed.
  *
- * A part of the store: only it and target.c use this.
+ * A part of the store: only it, target.c and caller.c use this.
  */
 #ifndef PAY_TABLES_H
 #define PAY_TABLES_H
@@ -36,6 +36,7 @@ typedef enum PayKind
 	KIND_UUID,
 	KIND_TIME,
 	KIND_INTERVAL,
+	KIND_NAME,
 	KIND_TEXT,
 	KIND_JSONB,
 	KIND_ROUTES,				/* smallint[] */
@@ -122,6 +123,7 @@ extern const PayTable pay_tables[PAY_TABLES];
 typedef struct PayTableMap
 {
 	Oid			relid;
+	Oid			owner;
 	bool		has_defaults;	/* columns whose default an INSERT must compute */
 	AttrNumber	attnum[PAY_MAX_COLUMNS];
 	Oid			index[PAY_MAX_INDEXES];
@@ -133,6 +135,7 @@ typedef struct PayCatalog
 	bool		valid;
 	Oid			home;			/* schema */
 	Oid			guard;			/* the function pay_guard() */
+	Oid			owner;			/* of all our tables */
 	uint64		edition;		/* counts how often it was filled */
 	PayTableMap table[PAY_TABLES];
 } PayCatalog;

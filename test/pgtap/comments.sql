@@ -59,6 +59,7 @@ INSERT INTO comments.designed VALUES
 	-- what writes is volatile and never in a parallel worker
 	('pay_install', 'v', 'u', false, false),
 	('pay_grant', 'v', 'u', false, false),
+	('pay_revoke', 'v', 'u', false, false),
 	('pay_create', 'v', 'u', false, false),
 	('pay_prepay', 'v', 'u', false, false),
 	('pay_credential', 'v', 'u', false, false),
@@ -77,6 +78,7 @@ INSERT INTO comments.designed VALUES
 	('pay_guard', 'v', 'u', false, true),
 	-- what reads the catalogs, before a superuser's call trusts a table
 	('pay_trusts', 's', 's', false, true),
+	('pay_refuse_superuser', 's', 's', false, true),
 	-- what reads payments
 	('pay_query', 's', 'r', false, false),
 	('pay_history', 's', 'r', false, false),
@@ -149,7 +151,7 @@ $$;
 SELECT is_empty($$SELECT proname, pg_temp.refused(call) FROM comments.call WHERE pg_temp.refused(call) <> '42501'$$,
 	'called by a role that was given nothing, each of them is refused');
 RESET ROLE;
-SELECT is(count(*)::integer, 21, 'that was every function that PUBLIC was not given') FROM comments.call;
+SELECT is(count(*)::integer, 22, 'that was every function that PUBLIC was not given') FROM comments.call;
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -68,7 +68,8 @@ INSERT INTO test.needs_tables VALUES
 	($$pay_hold_done(trade_no => '019b76da80008001810123456789abcd', resource => 'coupon:C1', done => 'tried')$$),
 	($$pay_history(trade_no => '019b76da80008001810123456789abcd')$$),
 	($$pay_channel_of(trade_no => '019b76da80008001810123456789abcd')$$),
-	($$pay_grant(role => current_user::text, kind => 'auditor')$$);
+	($$pay_grant(role => current_user::text, kind => 'auditor')$$),
+	($$pay_revoke(role => current_user::text)$$);
 
 -- A CREATE EXTENSION that is rolled back leaves nothing behind in the session.
 BEGIN;

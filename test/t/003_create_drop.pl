@@ -46,41 +46,41 @@ sub state_of { return "$_[0];\n\\echo :SQLSTATE\n" }
 # A whole life of an order, as a check that everything works.
 sub life
 {
-	my ($order, $s, $name) = @_;
+	my ($order, $s, $name, %as) = @_;
 	my @o = $s ? (schema => $s) : ();
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-	answers($node, prepay($order, 'r1', @o, valid_for => "'1 hour'", holds => "'{coupon:$order}'"), 'proceed|paying|1|paying', "$name: prepay", db => $db);
+	answers($node, prepay($order, 'r1', @o, valid_for => "'1 hour'", holds => "'{coupon:$order}'"), 'proceed|paying|1|paying', "$name: prepay", db => $db, %as);
 	answers(
 		$node, callback(trade_of($order, @o), 'n1', 'failed', @o),
 		'applied|failed|1|failed', "$name: failed",
-		db => $db);
+		db => $db, %as);
 	answers(
 		$node, prepay($order, 'r2', @o),
 		'proceed|paying|2|paying', "$name: once more",
-		db => $db);
+		db => $db, %as);
 	answers(
 		$node, credential(trade_of($order, @o), 'c', @o),
 		'applied|paying|2|paying', "$name: credential",
-		db => $db);
+		db => $db, %as);
 	answers(
 		$node, callback(trade_of($order, @o), 'n1', 'paid', @o, amount => 99),
 		'mismatch|paying|2|paying', "$name: too little",
-		db => $db);
+		db => $db, %as);
 	answers($node, callback(trade_of($order, @o), 'n2', 'paid', @o),
-		'applied|paid|2|paid', "$name: paid", db => $db);
+		'applied|paid|2|paid', "$name: paid", db => $db, %as);
 	answers(
 		$node, 'SELECT decision, state, refundable FROM ' . refund(trade_of($order, @o), "$order 1", 60, @o),
 		'proceed|requested|40', "$name: refunded in part",
-		db => $db);
+		db => $db, %as);
 	answers(
 		$node, 'SELECT action, refund_no FROM ' . claim('w1', @o, actions => "'{submit_refund}'"),
 		"submit_refund|$order 1", "$name: which a worker is told to do",
-		db => $db);
+		db => $db, %as);
 	answers(
 		$node, 'SELECT decision, state, refundable FROM ' . refund_callback("$order 1", 'm1', 'succeeded', @o),
 		'applied|succeeded|40', "$name: which succeeded",
-		db => $db);
+		db => $db, %as);
 	is( $node->safe_psql($db, 'SELECT needed, collected, refunded, refundable FROM ' . ($s ? "$s." : '') . "pay_balance WHERE order_no = '$order'"),
 		'100|100|60|40',
 		"$name: its balance");
@@ -251,8 +251,10 @@ is($ask->(prepay('heard', 'r2')), 'in_progress', 'and back');
 $node->safe_psql($db, 'ALTER TABLE pay_payment OWNER TO pg_monitor');
 is($ask->(prepay('heard', 'r2')), 'PY503', 'gave a table to a role that may not install');
 $node->safe_psql($db, 'GRANT EXECUTE ON FUNCTION pay_install() TO pg_monitor');
-is($ask->(prepay('heard', 'r2')), 'in_progress', 'which now may');
-$node->safe_psql($db, 'ALTER TABLE pay_payment OWNER TO CURRENT_USER');
+is($ask->(prepay('heard', 'r2')), 'PY503', 'which now may, but the others are not its');
+$node->safe_psql($db, join ';', map { "ALTER TABLE $_ OWNER TO pg_monitor" } @PayTest::TABLES);
+is($ask->(prepay('heard', 'r2')), '42501', 'now all are, and this session is a superuser\'s');
+$node->safe_psql($db, join ';', map { "ALTER TABLE $_ OWNER TO CURRENT_USER" } @PayTest::TABLES);
 is($ask->(prepay('heard', 'r2')), 'in_progress', 'and took it back');
 $session->quit;
 
@@ -378,6 +380,7 @@ sub squat
 		  . 'CREATE EXTENSION pay_idem; GRANT CREATE ON SCHEMA public TO mallory; CREATE TABLE loot (whose name); GRANT INSERT ON loot TO PUBLIC'
 	);
 	$node->safe_psql($db, $sql, extra_params => [ '-U', 'mallory' ]);
+	$node->safe_psql($db, 'REVOKE CREATE ON SCHEMA public FROM mallory');
 	raises($node, prepay('A1', 'r1'), 'PY503', "$name: not used before pay_install", db => $db);
 	raises(
 		$node, 'SELECT pay_install()', 'PY409', "$name: refused",
@@ -430,12 +433,13 @@ $node->safe_psql($db, 'DROP TYPE pay_event; SELECT pay_install()');
 life('life', '', 'with the squatter gone');
 
 # A table that somebody drops in beside ours: one of the set is not ours.
-$node->safe_psql($db, 'DROP TABLE pay_review');
+$node->safe_psql($db, 'DROP TABLE pay_review; GRANT CREATE ON SCHEMA public TO mallory');
 $node->safe_psql(
 	$db,
 	"$evil CREATE TABLE pay_review (pay_no uuid);"
 	  . 'CREATE TRIGGER evil BEFORE INSERT ON pay_review FOR EACH ROW EXECUTE FUNCTION evil()',
 	extra_params => [ '-U', 'mallory' ]);
+$node->safe_psql($db, 'REVOKE CREATE ON SCHEMA public FROM mallory');
 raises(
 	$node, callback(trade_of('life'), 'n9', 'paid', amount => 7),
 	'PY503', 'a squatter\'s table in place of one of ours',
@@ -450,12 +454,19 @@ raises(
 	$node, 'SELECT pay_install()', '42501', 'a stranger without EXECUTE',
 	db => $db,
 	user => 'stranger');
-$node->safe_psql($db, 'GRANT EXECUTE ON FUNCTION pay_install() TO stranger, shop_owner');
+$node->safe_psql($db, 'GRANT EXECUTE ON FUNCTION pay_install() TO stranger');
 raises(
 	$node, 'SELECT pay_install()', '42501', 'a stranger who may create nothing here',
 	db => $db,
 	user => 'stranger');
-$node->safe_psql($db, 'GRANT CREATE ON SCHEMA public TO stranger, shop_owner');
+# An owner who is no superuser installs, grants and pays himself.
+$node->safe_psql($db, 'GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO shop_owner WITH GRANT OPTION; GRANT CREATE ON SCHEMA public TO shop_owner, stranger');
+raises(
+	$node, 'SELECT pay_install()', 'PY409', 'where a stranger may create, too',
+	db => $db,
+	user => 'shop_owner',
+	like => qr/granted to stranger\..*REVOKE CREATE ON SCHEMA public FROM stranger;/s);
+$node->safe_psql($db, 'REVOKE CREATE ON SCHEMA public FROM stranger');
 $node->safe_psql($db, 'SELECT pay_install()', extra_params => [ '-U', 'shop_owner' ]);
 is( $node->safe_psql(
 		$db,
@@ -468,16 +479,20 @@ raises(
 	db => $db,
 	user => 'stranger',
 	like => qr/shop_owner/);
-life('life', '', 'with tables of a plain role');
+life('life', '', 'with tables of a plain role', user => 'shop_owner');
 
 # A table that came later gets the owner and the grants of the old ones.
-$node->safe_psql($db,
-	"SELECT pay_grant(role => 'reader', kind => 'auditor'); DROP TABLE pay_review; DROP VIEW pay_balance; DROP TABLE pay_dispute");
+$node->safe_psql($db, "SELECT pay_grant(role => 'reader', kind => 'auditor')", extra_params => [ '-U', 'shop_owner' ]);
+$node->safe_psql($db, 'DROP TABLE pay_review; DROP VIEW pay_balance; DROP TABLE pay_dispute');
 raises(
 	$node, 'SELECT pay_install()', '42501', 'a stranger, one table missing',
 	db => $db,
 	user => 'stranger');
-$node->safe_psql($db, 'SELECT pay_install()');
+raises(
+	$node, 'SELECT pay_install()', '42501', 'a superuser, who would run what the owner put there',
+	db => $db,
+	like => qr/shop_owner.*HINT: +Log in as a role that is no superuser/s);
+$node->safe_psql($db, 'SELECT pay_install()', extra_params => [ '-U', 'shop_owner' ]);
 is( $node->safe_psql(
 		$db,
 		"SELECT relname, relowner::regrole FROM pg_class WHERE relname IN ('pay_review', 'pay_dispute', 'pay_balance') ORDER BY 1"),
@@ -488,7 +503,7 @@ is( $node->safe_psql(
 		extra_params => [ '-U', 'reader' ]),
 	"0\n0\nt",
 	'and what pay_grant gave');
-life('later', '', 'after that');
+life('later', '', 'after that', user => 'shop_owner');
 
 no_leaks($node);
 done_testing();

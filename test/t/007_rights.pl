@@ -11,20 +11,22 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = pay_node('main');
-my @roles = qw(app worker ops auditor nobody);
+my @roles = qw(app checkout reports worker ops auditor nobody);
 
 $node->safe_psql('postgres', join ';', map { "CREATE ROLE $_ LOGIN" } @roles, 'mallory');
 $node->safe_psql('postgres', join ';',
-	map { "SELECT pay_grant(role => '$_', kind => '$_')" } qw(app worker ops auditor));
+	map { "SELECT pay_grant(role => '$_', kind => '$_')" } qw(app checkout reports worker ops auditor));
 
 # ---- who has which right: all functions, all tables
 
 my @payment_functions =
-  qw(pay_callback pay_callbacks pay_create pay_credential pay_dispute_case pay_dispute_open pay_dispute_resolve pay_grant pay_history pay_import pay_install pay_prepay pay_query
+  qw(pay_callback pay_callbacks pay_create pay_credential pay_dispute_case pay_dispute_open pay_dispute_resolve pay_grant pay_history pay_import pay_install pay_prepay pay_query pay_revoke
   pay_refund pay_refund_callback pay_refund_transition pay_review_resolve pay_suspects pay_transition pay_claim pay_hold_done);
 my %calls = (
 	app =>
-	  'pay_callback pay_callbacks pay_create pay_credential pay_dispute_open pay_hold_done pay_prepay pay_query pay_refund pay_refund_callback pay_transition',
+	  'pay_callback pay_callbacks pay_create pay_credential pay_dispute_open pay_hold_done pay_prepay pay_query pay_refund pay_refund_callback pay_refund_transition pay_transition',
+	checkout => 'pay_create pay_credential pay_prepay pay_query',
+	reports => 'pay_callback pay_callbacks pay_hold_done pay_query pay_refund_callback pay_refund_transition pay_transition',
 	worker =>
 	  'pay_callback pay_callbacks pay_claim pay_credential pay_hold_done pay_query pay_refund_callback pay_refund_transition pay_transition',
 	ops =>
@@ -33,6 +35,8 @@ my %calls = (
 	nobody => '');
 my %reads = (
 	app => '',
+	checkout => '',
+	reports => '',
 	worker => 'pay_channel SELECT',
 	ops =>
 	  'pay_attempt SELECT, pay_balance SELECT, pay_channel INSERT, pay_channel SELECT, pay_channel UPDATE, pay_dispute SELECT, pay_event SELECT, pay_hold SELECT, pay_payment SELECT, pay_refund SELECT, pay_resource INSERT, pay_resource SELECT, pay_resource UPDATE, pay_review SELECT, pay_task SELECT',
@@ -69,7 +73,7 @@ SQL
 # What anybody may call: types, guards, what the CHECKs of our tables need, and
 # the readers of numbers and states.
 is( $node->safe_psql('postgres',
-		<<'SQL'), 'pay_attempt_of pay_can pay_channel_of pay_diagram pay_guard pay_is_final pay_next pay_number_matches pay_shard pay_shard_of pay_state_guard pay_steps pay_time pay_trade_nos pay_trusts', 'PUBLIC may call these');
+		<<'SQL'), 'pay_attempt_of pay_can pay_channel_of pay_diagram pay_guard pay_is_final pay_next pay_number_matches pay_refuse_superuser pay_shard pay_shard_of pay_state_guard pay_steps pay_time pay_trade_nos pay_trusts', 'PUBLIC may call these');
 	SELECT string_agg(p.proname, ' ' ORDER BY p.proname)
 	FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 		JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'pay_idem'
@@ -283,6 +287,7 @@ my %call = (
 	pay_import => "pay_import(payments => '[]')",
 	pay_hold_done => hold_done($trade_no, 'room:101', 'tried'),
 	pay_grant => "pay_grant(role => 'nobody', kind => 'ops')",
+	pay_revoke => "pay_revoke(role => 'nobody')",
 	pay_install => 'pay_install()');
 my $rows = digest($node);
 foreach my $role (@roles)
@@ -346,7 +351,7 @@ raises(
 	'PY400', 'no rights for a role that is not there');
 raises($node, "SELECT pay_grant(role => 'app', kind => 'root')", 'PY400', 'no such kind');
 raises($node, "SELECT pay_grant(role => NULL, kind => 'app')", 'PY400', 'no role');
-$node->safe_psql('postgres', 'GRANT EXECUTE ON FUNCTION pay_grant(text, text) TO mallory');
+$node->safe_psql('postgres', 'GRANT EXECUTE ON FUNCTION pay_grant(text, text, text), pay_revoke(text) TO mallory');
 raises(
 	$node, "SELECT pay_grant(role => 'mallory', kind => 'ops')",
 	'42501',
@@ -643,6 +648,8 @@ sub overloads
 	  [qw(pay_number_matches boolean uuid uuid integer smallint)],
 	  [qw(pay_grant void name text)], [qw(pay_grant void regrole text)],
 	  [qw(pay_grant void name name)],
+	  [qw(has_schema_privilege boolean name text)], [qw(pay_refuse_superuser void oid)], [qw(pay_refuse_superuser void text)],
+	  [qw(pay_grant void text name text)],
 	  [qw(pay_can boolean public.pay_state public.pay_state)], [qw(pay_install void text)],
 	  [qw(pay_guard boolean text)];
 }
@@ -653,6 +660,9 @@ $node->safe_psql(
 	'trapped',
 	traps('public') . overloads('public'),
 	extra_params => [ '-U', 'mallory' ]);
+raises($node, 'SELECT pay_install()', 'PY409', 'while he may create there, pay_install refuses', db => 'trapped',
+	like => qr/CREATE is granted to mallory.*REVOKE CREATE ON SCHEMA public FROM mallory/s);
+$node->safe_psql('trapped', 'REVOKE CREATE ON SCHEMA public FROM mallory');
 raises(
 	$node, "SELECT 10::oid = 'pg_class'::regclass",
 	'TRAP1',

@@ -17,7 +17,7 @@ my @older = qw(pay_channel pay_payment pay_attempt pay_event pay_review pay_gran
 my ($db, $s, @o);
 
 $node->safe_psql('postgres', join ';',
-	map { "CREATE ROLE $_ LOGIN" } qw(older_owner older_app older_ops older_auditor mallory));
+	map { "CREATE ROLE $_ LOGIN" } 'older_owner SUPERUSER', qw(older_app older_ops older_auditor mallory));
 
 sub sql { return $node->safe_psql($db, @_) }
 
@@ -128,7 +128,9 @@ foreach ([ 'shop', 'public' ], [ 'odd_shop', '"Pay Schema"' ])
 	{
 		my ($what, $ddl, $drop) = @$_;
 
+		sql("GRANT CREATE ON SCHEMA $s TO mallory");
 		sql($ddl, extra_params => [ '-U', 'mallory' ]);
+		sql("REVOKE CREATE ON SCHEMA $s FROM mallory");
 		raises(
 			$node, "SELECT $s.pay_install()", 'PY409', "$what of a squatter's is refused",
 			db => $db,

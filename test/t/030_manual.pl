@@ -195,9 +195,14 @@ SQL
 
 # ---- rights
 
-foreach my $kind (qw(app worker ops auditor))
+my ($head, $may_call) = $manual =~ /^\| function \| (.*) \| another merchant's \|\n\|[-|]+\|\n((?:\| `.*\n)+)/m;
+my @kinds = $head =~ /`(\w+)`/g;
+
+foreach my $n (0 .. $#kinds)
 {
-	my ($calls, $reads) = $manual =~ /^\| `$kind` \| [^|]* \| ([^|]*) \| ([^|]*) \|$/m;
+	my $kind = $kinds[$n];
+	my ($reads) = $manual =~ /^\| `$kind` \| [^|]* \| ([^|]*) \|$/m;
+	my $calls = join '', map { my @cells = split /\s*\|\s*/; $cells[ $n + 2 ] eq 'yes' ? $cells[1] : '' } split /\n/, $may_call;
 	my $role = "manual_$kind";
 
 	sql("CREATE ROLE $role; SELECT pay_grant(role => '$role', kind => '$kind')");
@@ -213,6 +218,11 @@ SQL
 		WHERE acl.grantee = '$role'::regrole AND acl.privilege_type = 'SELECT' ORDER BY 1
 SQL
 }
+
+my $no_such_kind;
+$node->psql('postgres', "SELECT pay_grant(role => 'manual_app', kind => 'none')", stderr => \$no_such_kind);
+my ($all_kinds) = $no_such_kind =~ /the kinds are (.*)\./;
+is(join(' ', sort @kinds), join(' ', sort split /, /, $all_kinds), 'the kinds of roles');
 
 # ---- settings
 
