@@ -47,7 +47,8 @@ my %call = (
 	pay_attempt_of => 'pay_attempt_of(trade_no)',
 	pay_trade_nos => 'pay_trade_nos(pay_no, routes)',
 	pay_number_matches => 'pay_number_matches(pay_no, pay_no, 0, 0)',
-	pay_trusts => '(n > 20 OR pay_trusts($$pay_payment$$))');
+	pay_trusts => '(n > 20 OR pay_trusts($$pay_payment$$))',
+	pay_refuse_superuser => 'CASE WHEN n <= 20 THEN pay_refuse_superuser($$pay_payment$$)::text END');
 
 my $functions = sql(<<'SQL');
 	SELECT string_agg(format('%s:%s', proname, proparallel), ' ' ORDER BY proname)
