@@ -183,6 +183,17 @@ PayCompatDecodeDateTime(char **field, int *kind, int n, int *type, struct pg_tm 
 #endif
 }
 
+/* 18 has CHECKs that are not enforced. */
+static inline bool
+PayCompatIsEnforced(const ConstrCheck *check)
+{
+#if PG_VERSION_NUM >= 180000
+	return check->ccenforced;
+#else
+	return true;
+#endif
+}
+
 static inline bool
 PayCompatMayExecute(Oid function, Oid role)
 {
