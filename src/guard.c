@@ -358,53 +358,81 @@ IsTaken(PayStore *store, TriggerData *trigger)
 	return resource.taken > 0;
 }
 
-PG_FUNCTION_INFO_V1(pay_guard);
-Datum
-pay_guard(PG_FUNCTION_ARGS)
+/*
+ * PUBLIC may call the guards, and so anybody may put one on a table of his own,
+ * whatever its name and columns.  Nothing of such a table is read.
+ */
+static void
+ThrowNoTableOfOurs(Relation rel)
 {
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	const char *table_name;
-	HeapTuple	result;
-	PayStore   *store;
-	PayTableId	table;
+	ereport(ERROR,
+			(errcode(PAY_ERR_PROTECTED),
+			 errmsg("pay_guard() does not guard \"%s\"", RelationGetRelationName(rel)),
+			 errdetail("It is for the tables that pay_install() creates."),
+			 errhint("DROP TRIGGER. For a pay_state column of your own table there is pay_state_guard('column').")));
+}
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("pay_guard() must be called as a trigger"),
-				 errdetail("It guards the tables that pay_install() creates.")));
-	table_name = RelationGetRelationName(trigger->tg_relation);
+/* Refuse what nobody may do to a table of ours, whatever the row. */
+static void
+RefuseEvent(const TriggerData *trigger, PayTableId table)
+{
+	const char *table_name = RelationGetRelationName(trigger->tg_relation);
+
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 		ThrowProtected(table_name, "TRUNCATE");
-	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) && strcmp(table_name, "pay_resource") != 0)
+	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) && table != PAY_RESOURCE_TABLE)
 		ThrowProtected(table_name, "DELETE");
 	if (!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("pay_guard() must be fired for each row"),
 				 errdetail("Only TRUNCATE is guarded for a statement.")));
+	/* the store does not know pay_grantee: nobody updates it, pay_grant() only adds to it */
+	if (table == PAY_TABLES && TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		ThrowProtected(table_name, "UPDATE");
+}
+
+PG_FUNCTION_INFO_V1(pay_guard);
+Datum
+pay_guard(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	HeapTuple	result;
+	PayStore   *store;
+	PayTableId	table;
+	bool		is_grantee;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("pay_guard() must be called as a trigger"),
+				 errdetail("It guards the tables that pay_install() creates.")));
+	table = PayTableOf(fcinfo, trigger->tg_relation, &is_grantee);
+	if (table == PAY_TABLES && !is_grantee)
+		ThrowNoTableOfOurs(trigger->tg_relation);
+	RefuseEvent(trigger, table);
+	if (is_grantee)
+		return PointerGetDatum(trigger->tg_trigtuple);
 
 	/* AFTER triggers run before the command's own rows are visible to us */
 	if (TRIGGER_FIRED_AFTER(trigger->tg_event))
 		CommandCounterIncrement();
 	store = PayStoreOpen(fcinfo, PAY_WRITES);
-	table = PayTableOf(store, trigger->tg_relation);
 	result = trigger->tg_trigtuple;
 	if (table == PAY_CHANNEL_TABLE)
 		CacheInvalidateRelcache(trigger->tg_relation);	/* the backends remember channels */
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{
 		result = trigger->tg_newtuple;
-		if (table == PAY_TABLES)
-			ThrowProtected(table_name, "UPDATE");
-		else if (TRIGGER_FIRED_BEFORE(trigger->tg_event))
+		if (TRIGGER_FIRED_BEFORE(trigger->tg_event))
 			result = GuardBeforeUpdate(store, table, trigger);
 		else
 			GuardAfterUpdate(store, table, trigger);
 	}
 	else if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) && IsTaken(store, trigger))
-		ThrowProtected(table_name, "DELETE of what is held or spent");
-	else if (table == PAY_CHANNEL_TABLE && TRIGGER_FIRED_BEFORE(trigger->tg_event))
+		ThrowProtected(RelationGetRelationName(trigger->tg_relation), "DELETE of what is held or spent");
+	else if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) && table == PAY_CHANNEL_TABLE &&
+			 TRIGGER_FIRED_BEFORE(trigger->tg_event))
 		ReplaceChannel(store, trigger);
 	PayStoreClose(store);
 	return PointerGetDatum(result);
@@ -444,6 +472,13 @@ GuardedColumn(FunctionCallInfo fcinfo, TriggerData *trigger)
 				 errmsg("column \"%s\" of \"%s\" is not of type pay_state", name,
 						RelationGetRelationName(trigger->tg_relation)),
 				 errdetail("pay_state_guard() guards columns of this type only.")));
+	if (TupleDescAttr(desc, attnum - 1)->attgenerated != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("column \"%s\" of \"%s\" is generated", name,
+						RelationGetRelationName(trigger->tg_relation)),
+				 errdetail("A BEFORE trigger does not see what a generated column becomes."),
+				 errhint("Guard the column that it is generated from.")));
 	return attnum;
 }
 

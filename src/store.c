@@ -1552,11 +1552,12 @@ PayDeleteResource(PayStore *store, PayResource *row)
 /* ---- for the guards ---- */
 
 PayTableId
-PayTableOf(PayStore *store, Relation rel)
+PayTableOf(FunctionCallInfo fcinfo, Relation rel, bool *is_grantee)
 {
 	int			i;
 
-	PayFillCatalog(store->home);
+	PayFillCatalog(get_func_namespace(fcinfo->flinfo->fn_oid));
+	*is_grantee = RelationGetRelid(rel) == pay_catalog.grantee;
 	for (i = 0; i < PAY_TABLES; i++)
 		if (pay_catalog.table[i].relid == RelationGetRelid(rel))
 			break;

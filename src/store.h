@@ -419,8 +419,12 @@ typedef enum PayTableId
 	PAY_TABLES
 } PayTableId;
 
-/* Which of our tables is this relation? PAY_TABLES if none. */
-extern PayTableId PayTableOf(PayStore *store, Relation rel);
+/*
+ * Which of our tables is this relation, in the schema of the function being
+ * called?  PAY_TABLES if none: of pay_grantee, which the store does not know,
+ * too.  By what it is, whatever its name; nothing of it is read.
+ */
+extern PayTableId PayTableOf(FunctionCallInfo fcinfo, Relation rel, bool *is_grantee);
 
 /* Load a row struct of that table from a tuple. */
 extern void PayLoadTuple(PayStore *store, PayTableId table, HeapTuple tuple, TupleDesc desc, void *row);
