@@ -195,6 +195,17 @@ PayCompatCheckIsProven(const ConstrCheck *check)
 #endif
 }
 
+/* 18 has CHECKs that are not enforced. */
+static inline bool
+PayCompatIsEnforced(const ConstrCheck *check)
+{
+#if PG_VERSION_NUM >= 180000
+	return check->ccenforced;
+#else
+	return true;
+#endif
+}
+
 static inline bool
 PayCompatMayExecute(Oid function, Oid role)
 {

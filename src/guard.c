@@ -9,6 +9,9 @@
  * it.  INSERT is no step: rights and CHECKs are its gate, so that a restore
  * works.
  *
+ * A direct UPDATE of a payment's state is the caller's own step of it: AFTER
+ * takes its attempts along, and refuses a row that does not follow from them.
+ *
  * A direct UPDATE locks its row first; of an attempt or a refund it then locks
  * the payment, against the order that the functions keep, so a deadlock (40P01) is
  * possible there, and only there.
@@ -26,6 +29,7 @@
 #include "machine.h"
 #include "record.h"
 #include "refund.h"
+#include "report.h"
 #include "store.h"
 #include "task.h"
 #include "utils/builtins.h"
@@ -218,32 +222,150 @@ UpdateNews(const DirectUpdate *update)
 	return news;
 }
 
+/* "1 paying, 2 failed" */
+static const char *
+AttemptStates(const PayRecord *record)
+{
+	StringInfoData states;
+	int			i;
+
+	initStringInfo(&states);
+	for (i = 0; i < record->payment.routes.n; i++)
+		appendStringInfo(&states, "%s%d %s", i > 0 ? ", " : "", i + 1,
+						 PayStateLabel((PayState) record->attempt[i]->state));
+	return i > 0 ? states.data : "none";
+}
+
+/* The row that was written is not what follows from the attempts. */
+static void
+ThrowNotWhatFollows(const DirectUpdate *update, const PayRecord *record)
+{
+	const PayPayment *written = &update->after->payment;
+
+	ereport(ERROR,
+			(errcode(PAY_ERR_NOT_ALLOWED),
+			 errmsg("payment of order \"%s\" cannot become %s by this UPDATE",
+					text_to_cstring(written->order_no), PayStateLabel((PayState) written->state)),
+			 errdetail("Its attempts are %s: so it is %s, winner %d, amount_collected %lld, end_requested %s; not %s, winner %d, amount_collected %lld, end_requested %s.",
+					   AttemptStates(record), PayStateLabel((PayState) record->payment.state),
+					   record->payment.winner, (long long) record->payment.amount_collected,
+					   record->payment.end_requested ? "true" : "false",
+					   PayStateLabel((PayState) written->state), written->winner,
+					   (long long) written->amount_collected, written->end_requested ? "true" : "false"),
+			 errhint("A payment's state follows from its attempts: UPDATE the attempt, or call pay_transition().")));
+}
+
+/* Was anything changed that follows from the attempts? */
+static bool
+IsStep(const PayPayment *before, const PayPayment *after)
+{
+	return before->state != after->state || before->winner != after->winner ||
+		before->amount_collected != after->amount_collected ||
+		before->end_requested != after->end_requested;
+}
+
+/* Make the record's payment what it was before the UPDATE, but for what that asks of it. */
+static void
+TakeBack(PayRecord *record, const DirectUpdate *update)
+{
+	const PayPayment *before = &update->before->payment;
+	int			i;
+
+	record->payment.state = before->state;
+	record->payment.winner = before->winner;
+	record->payment.amount_collected = before->amount_collected;
+	record->payment.end_requested = update->after->payment.end_requested;
+	/* what the queue knows of the attempts is from before the UPDATE */
+	for (i = 0; i < record->payment.routes.n; i++)
+		record->queued[i] = PayRecordCare(record, record->attempt[i]);
+}
+
+/*
+ * Save what the payment's UPDATE did where the same statement stepped attempts
+ * and their events are written: the number that BEFORE gave it comes before theirs.
+ */
+static void
+SaveBesideAttempts(PayStore *store, PayRecord *record, const DirectUpdate *update, const PayNews *news)
+{
+	PayRecord  *written = palloc0(sizeof(PayRecord));
+
+	written->payment = update->after->payment;
+	PaySaveEvent(store, written, NULL, (PayState) update->before->payment.state, PAY_NO_STATE, news, PAY_APPLIED);
+	PayQueueAttempts(store, record);
+	PayUpdatePayment(store, &record->payment);
+	PaySettleHolds(store, record);
+}
+
+/*
+ * Take the step that the UPDATE wrote once more, from where the payment was and
+ * with its attempts, and compare.  It is the caller's own, as pay_transition()
+ * with the payment's number is; end_requested follows it.
+ */
+static void
+FollowPaymentUpdate(PayStore *store, const DirectUpdate *update, PayNews *news)
+{
+	const PayPayment *before = &update->before->payment;
+	const PayPayment *written = &update->after->payment;
+	PayRecord  *record = palloc0(sizeof(PayRecord));
+	PayNews		step_news = *news;
+	TimestampTz now = GetCurrentTimestamp();
+	PayState	state_before;
+	int32		last_seq;
+	bool		is_latest;
+
+	if (!PayFindRecord(store, written->pay_no, record) || !PayLockRecord(store, record))
+		ThrowProtected(update->table_name, "removing a row by a trigger after pay_guard");
+	/* the same statement may have stepped an attempt, whose event came first and has the next number */
+	is_latest = record->payment.last_seq == written->last_seq;
+	TakeBack(record, update);
+	record->payment.last_seq -= is_latest ? 1 : 0;
+	last_seq = record->payment.last_seq;
+	if (before->state != written->state)
+	{
+		step_news.reported = (PayState) written->state;
+		step_news.amount = written->state == PAY_PAID ? written->amount_collected : 0;
+		PayStepByHand(store, record, &step_news, written->winner, now);
+	}
+	if (!is_latest && record->payment.last_seq != last_seq)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("payment of order \"%s\" cannot take attempts along that the same statement left out",
+						text_to_cstring(written->order_no)),
+				 errdetail("Its attempts are %s.", AttemptStates(record)),
+				 errhint("UPDATE the payment, or the attempts, each by a statement of its own.")));
+	/* where an attempt's event was written, that told of the payment's step too */
+	state_before = (PayState) (record->payment.last_seq == last_seq ? before->state : record->payment.state);
+	PayRecordRollUp(record, now);
+	if (record->payment.state != written->state || record->payment.winner != written->winner ||
+		record->payment.amount_collected != written->amount_collected ||
+		(record->payment.end_requested != written->end_requested &&
+		 before->end_requested != written->end_requested))
+		ThrowNotWhatFollows(update, record);
+	if (is_latest)
+		PaySaveRecord(store, record, NULL, state_before, PAY_NO_STATE, news, PAY_APPLIED);
+	else
+		SaveBesideAttempts(store, record, update, news);
+}
+
 static void
 LogPaymentUpdate(PayStore *store, const DirectUpdate *update)
 {
 	PayRecord  *record = palloc0(sizeof(PayRecord));
 	PayNews		news = UpdateNews(update);
-	PayRecord	was;
-	int			i;
 
-	record->payment = update->after->payment;
-	PaySaveEvent(store, record, NULL, (PayState) update->before->payment.state, PAY_NO_STATE,
-				 &news, PAY_APPLIED);
+	if (IsStep(&update->before->payment, &update->after->payment))
+		FollowPaymentUpdate(store, update, &news);
+	else
+	{
+		record->payment = update->after->payment;
+		PaySaveEvent(store, record, NULL, (PayState) update->before->payment.state, PAY_NO_STATE,
+					 &news, PAY_APPLIED);
+	}
 	/* where it holds something, somebody must look when its time is over */
 	if (update->after->payment.holds > 0 &&
 		update->before->payment.valid_until != update->after->payment.valid_until &&
 		update->after->payment.valid_until != PAY_NO_TIME)
 		PayQueueAttempt(store, update->after->payment.pay_no, 0, update->after->payment.valid_until);
-	if (update->before->payment.state == update->after->payment.state ||
-		!PayFindRecord(store, update->after->payment.pay_no, record) || !PayLockRecord(store, record))
-		return;
-	/* what the queue knows of the attempts is from before the UPDATE */
-	was = *record;
-	was.payment = update->before->payment;
-	for (i = 0; i < record->payment.routes.n; i++)
-		record->queued[i] = PayRecordCare(&was, record->attempt[i]);
-	PayQueueAttempts(store, record);
-	PaySettleHolds(store, record);
 }
 
 /* The payment follows its attempt; an attempt that became paid wins if the order waits for it. */
@@ -359,12 +481,42 @@ IsTaken(PayStore *store, TriggerData *trigger)
 	return resource.taken > 0;
 }
 
+/*
+ * PUBLIC may call the guards, and so anybody may put one on a table of his own,
+ * whatever its name and columns.  Nothing of such a table is read.
+ */
+static void
+ThrowNoTableOfOurs(Relation rel)
+{
+	ereport(ERROR,
+			(errcode(PAY_ERR_PROTECTED),
+			 errmsg("pay_guard() does not guard \"%s\"", RelationGetRelationName(rel)),
+			 errdetail("It is for the tables that pay_install() creates."),
+			 errhint("DROP TRIGGER. For a pay_state column of your own table there is pay_state_guard('column').")));
+}
+
+/* Refuse what nobody may do to a table of ours, whatever the row. */
+static void
+RefuseEvent(const TriggerData *trigger, PayTableId table)
+{
+	const char *table_name = RelationGetRelationName(trigger->tg_relation);
+
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+		ThrowProtected(table_name, "TRUNCATE");
+	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) && table != PAY_RESOURCE_TABLE && table != PAY_GRANTEE_TABLE)
+		ThrowProtected(table_name, "DELETE");
+	if (!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("pay_guard() must be fired for each row"),
+				 errdetail("Only TRUNCATE is guarded for a statement.")));
+}
+
 PG_FUNCTION_INFO_V1(pay_guard);
 Datum
 pay_guard(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	const char *table_name;
 	HeapTuple	result;
 	PayStore   *store;
 	PayTableId	table;
@@ -374,39 +526,30 @@ pay_guard(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("pay_guard() must be called as a trigger"),
 				 errdetail("It guards the tables that pay_install() creates.")));
-	table_name = RelationGetRelationName(trigger->tg_relation);
-	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
-		ThrowProtected(table_name, "TRUNCATE");
-	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) && strcmp(table_name, "pay_resource") != 0 &&
-		strcmp(table_name, "pay_grantee") != 0)
-		ThrowProtected(table_name, "DELETE");
-	if (!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("pay_guard() must be fired for each row"),
-				 errdetail("Only TRUNCATE is guarded for a statement.")));
+	table = PayTableOf(fcinfo, trigger->tg_relation);
+	if (table == PAY_TABLES)
+		ThrowNoTableOfOurs(trigger->tg_relation);
+	RefuseEvent(trigger, table);
 
 	/* AFTER triggers run before the command's own rows are visible to us */
 	if (TRIGGER_FIRED_AFTER(trigger->tg_event))
 		CommandCounterIncrement();
 	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_NOTHING);
-	table = PayTableOf(store, trigger->tg_relation);
 	result = trigger->tg_trigtuple;
 	if (table == PAY_CHANNEL_TABLE || table == PAY_GRANTEE_TABLE)
 		CacheInvalidateRelcache(trigger->tg_relation);	/* the backends remember what is in them */
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{
 		result = trigger->tg_newtuple;
-		if (table == PAY_TABLES)
-			ThrowProtected(table_name, "UPDATE");
-		else if (TRIGGER_FIRED_BEFORE(trigger->tg_event))
+		if (TRIGGER_FIRED_BEFORE(trigger->tg_event))
 			result = GuardBeforeUpdate(store, table, trigger);
 		else
 			GuardAfterUpdate(store, table, trigger);
 	}
 	else if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) && table == PAY_RESOURCE_TABLE && IsTaken(store, trigger))
-		ThrowProtected(table_name, "DELETE of what is held or spent");
-	else if (table == PAY_CHANNEL_TABLE && TRIGGER_FIRED_BEFORE(trigger->tg_event))
+		ThrowProtected(RelationGetRelationName(trigger->tg_relation), "DELETE of what is held or spent");
+	else if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) && table == PAY_CHANNEL_TABLE &&
+			 TRIGGER_FIRED_BEFORE(trigger->tg_event))
 		ReplaceChannel(store, trigger);
 	PayStoreClose(store);
 	return PointerGetDatum(result);
@@ -446,6 +589,13 @@ GuardedColumn(FunctionCallInfo fcinfo, TriggerData *trigger)
 				 errmsg("column \"%s\" of \"%s\" is not of type pay_state", name,
 						RelationGetRelationName(trigger->tg_relation)),
 				 errdetail("pay_state_guard() guards columns of this type only.")));
+	if (TupleDescAttr(desc, attnum - 1)->attgenerated != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("column \"%s\" of \"%s\" is generated", name,
+						RelationGetRelationName(trigger->tg_relation)),
+				 errdetail("A BEFORE trigger does not see what a generated column becomes."),
+				 errhint("Guard the column that it is generated from.")));
 	return attnum;
 }
 

@@ -19,15 +19,19 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-/*
- * Is it a step of the payment and all its attempts?  Money and its capture are
- * one attempt's, and so is whatever a channel reports.
- */
+/* Money and its capture are one attempt's; any other step can be the payment's and all its attempts'. */
+static bool
+IsOfOneAttempt(PayState reported)
+{
+	return PayIsAboutMoney(reported) || reported == PAY_CAPTURING;
+}
+
+/* Is it a step of the payment and all its attempts?  Whatever a channel reports is one attempt's. */
 static bool
 IsAboutPayment(const PayReport *report)
 {
 	return report->channel == NULL && PayNumberAttempt(report->number) == 0 &&
-		!PayIsAboutMoney(report->news.reported) && report->news.reported != PAY_CAPTURING;
+		!IsOfOneAttempt(report->news.reported);
 }
 
 /* What the channel should collect or authorize, or has collected. */
@@ -134,9 +138,9 @@ DecideReport(PayStore *store, const PayRecord *record, const PayAttempt *attempt
 	return PAY_APPLIED;
 }
 
-/* An attempt whose money is being captured, or may have been; NULL if there is none. */
+/* An attempt, other than this one, whose money is being captured, or may have been; NULL if there is none. */
 static const PayAttempt *
-CapturedAttempt(const PayRecord *record)
+CapturedAttempt(const PayRecord *record, const PayAttempt *other_than)
 {
 	int			i;
 
@@ -144,6 +148,8 @@ CapturedAttempt(const PayRecord *record)
 	{
 		const PayAttempt *attempt = record->attempt[i];
 
+		if (attempt == other_than)
+			continue;
 		if (attempt->state == PAY_CAPTURING ||
 			((attempt->state == PAY_UNKNOWN || attempt->state == PAY_CLOSING) &&
 			 attempt->amount_to_capture > 0))
@@ -156,7 +162,7 @@ CapturedAttempt(const PayRecord *record)
 static void
 CheckOwnCapture(const PayRecord *record, const PayAttempt *attempt, const PayNews *news)
 {
-	const PayAttempt *captured = CapturedAttempt(record);
+	const PayAttempt *captured = CapturedAttempt(record, NULL);
 
 	if (!PayRecordWaits(record))
 		ereport(ERROR,
@@ -536,6 +542,68 @@ IsThere(const PayRecord *record, PayState to)
 	return !EndsPayment(to) || (record->payment.end_requested && any_open);
 }
 
+/* Step a payment and all its open attempts, with an event for each of these; PY409. */
+static void
+StepPayment(PayStore *store, PayRecord *record, const PayNews *news)
+{
+	CheckPaymentStep(record, news);
+	if (EndsPayment(news->reported))
+		record->payment.end_requested = true;
+	PayStepOpenAttempts(store, record, news->reported, news);
+}
+
+/* The same for a step that is one attempt's: the one that is said to win, or the only one that can be meant. */
+static void
+StepMeantAttempt(PayStore *store, PayRecord *record, const PayNews *news, int winner, TimestampTz now)
+{
+	PayAttempt *attempt = winner == 0 ? OnlyAttempt(record) :
+		winner <= record->payment.routes.n ? record->attempt[winner - 1] : NULL;
+	PayState	payment_before = (PayState) record->payment.state;
+	PayState	attempt_before;
+	PayReport	report;
+	PayDecision decision;
+	const PayAttempt *captured;
+	const char *detail;
+
+	memset(&report, 0, sizeof(report));
+	report.news = *news;
+	if (attempt == NULL)
+		ThrowNoAttemptMeant(record, &report);
+	report.news = MeantNews(record, attempt, &report);
+	CheckOwnStep(record, attempt, &report.news);
+	decision = DecideReport(store, record, attempt, ChannelOf(store, attempt), NULL, &report.news, &detail);
+	captured = news->reported == PAY_PAID ? CapturedAttempt(record, attempt) : NULL;
+	if (decision == PAY_SURPLUS)
+		detail = "the order needs no more money";
+	if (decision == PAY_APPLIED && captured != NULL)
+		detail = psprintf("attempt %d is %s, after a capture was asked for", captured->attempt,
+						  PayStateLabel((PayState) captured->state));
+	if (detail != NULL)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("attempt %d of order \"%s\" cannot become %s with its payment", attempt->attempt,
+						text_to_cstring(record->payment.order_no), PayStateLabel(news->reported)),
+				 errdetail("It is %s, and %s.", PayStateLabel((PayState) attempt->state), detail),
+				 errhint("UPDATE the attempt, or call pay_transition() with its trade_no.")));
+
+	attempt_before = (PayState) attempt->state;
+	if (decision == PAY_APPLIED)
+		ApplyReport(record, attempt, &report.news, decision, now);
+	else if (news->reported == PAY_PAID)
+		PayCollect(record, attempt, attempt->amount_collected, true, now);
+	if (attempt_before != news->reported)
+		PaySaveRecord(store, record, attempt, payment_before, attempt_before, &report.news, decision);
+}
+
+void
+PayStepByHand(PayStore *store, PayRecord *record, const PayNews *news, int winner, TimestampTz now)
+{
+	if (IsOfOneAttempt(news->reported))
+		StepMeantAttempt(store, record, news, winner, now);
+	else
+		StepPayment(store, record, news);
+}
+
 /*
  * Step a payment and all its open attempts: an event for each attempt that
  * changes, then one for the payment as a whole, which carries the request id.
@@ -560,12 +628,7 @@ ReportPayment(PayStore *store, PayRecord *record, PayReport *report)
 	if (IsThere(record, to))
 		decision = PAY_UNCHANGED;
 	else
-	{
-		CheckPaymentStep(record, &report->news);
-		if (EndsPayment(to))
-			record->payment.end_requested = true;
-		PayStepOpenAttempts(store, record, to, &event_news);
-	}
+		StepPayment(store, record, &event_news);
 	before = (PayState) record->payment.state;
 	if (decision == PAY_APPLIED)
 		PayRecordRollUp(record, GetCurrentTimestamp());

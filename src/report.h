@@ -50,6 +50,17 @@ extern void PayAnswerReplayed(PayStore *store, const PayRecord *record, const Pa
 extern void PayReportAttempt(PayStore *store, PayRecord *record, const PayReport *report, TimestampTz now,
 							 PayAnswer *answer);
 
+/*
+ * Take along the attempts of a payment that is stepped without a call, as
+ * pay_transition() with its number would: the record is locked and as it was
+ * before the step.  Writes them and their events; the payment's own event is
+ * the caller's.  Refused with PY409 where the step, or its amount, is.
+ *
+ * winner			the attempt that is said to win; 0: the only one that can be meant
+ */
+extern void PayStepByHand(PayStore *store, PayRecord *record, const PayNews *news, int winner,
+						  TimestampTz now);
+
 /* The answer to a report that fits nothing; whoever gives it keeps the report too. */
 extern void PayAnswerUnmatched(const PayReport *report, PayAnswer *answer);
 

@@ -1843,11 +1843,11 @@ PayDeleteResource(PayStore *store, PayResource *row)
 /* ---- for the guards ---- */
 
 PayTableId
-PayTableOf(PayStore *store, Relation rel)
+PayTableOf(FunctionCallInfo fcinfo, Relation rel)
 {
 	int			i;
 
-	PayFillCatalog(store->home);
+	PayFillCatalog(get_func_namespace(fcinfo->flinfo->fn_oid));
 	for (i = 0; i < PAY_TABLES; i++)
 		if (pay_catalog.table[i].relid == RelationGetRelid(rel))
 			break;

@@ -466,8 +466,12 @@ extern void PayEndDue(PayDueScan *scan);
 
 /* ---- for the guards: our tables as a trigger sees them ---- */
 
-/* Which of our tables is this relation? PAY_TABLES if none. */
-extern PayTableId PayTableOf(PayStore *store, Relation rel);
+/*
+ * Which of our tables is this relation, in the schema of the function being
+ * called?  PAY_TABLES if none.  By what it is, whatever its name; nothing of it is
+ * read.
+ */
+extern PayTableId PayTableOf(FunctionCallInfo fcinfo, Relation rel);
 
 /* Load a row struct of that table from a tuple. */
 extern void PayLoadTuple(PayStore *store, PayTableId table, HeapTuple tuple, TupleDesc desc, void *row);

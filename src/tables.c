@@ -8,15 +8,22 @@
  */
 #include "tables.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/objectaddress.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_rewrite.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "compat.h"
 #include "errors.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "storage/sinval.h"
@@ -101,8 +108,8 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"order_no", KIND_TEXT, 0, PAYMENT(order_no)},
 			{"payer", KIND_TEXT, NULLABLE, PAYMENT(payer)},
 			{"routes", KIND_ROUTES, 0, PAYMENT(routes)},
-			{"replaced_by", KIND_UUID, NULLABLE, PAYMENT(replaced_by)},
-			{"holds", KIND_INT2, NULLABLE, PAYMENT(holds)},
+			{"replaced_by", KIND_UUID, NULLABLE | LATER, PAYMENT(replaced_by)},
+			{"holds", KIND_INT2, NULLABLE | LATER, PAYMENT(holds)},
 			{"metadata", KIND_JSONB, NULLABLE, PAYMENT(metadata)}
 		},
 		3, {
@@ -119,9 +126,9 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"amount", KIND_INT8, 0, ATTEMPT(amount)},
 			{"amount_to_capture", KIND_INT8, NULLABLE, ATTEMPT(amount_to_capture)},
 			{"amount_collected", KIND_INT8, NULLABLE, ATTEMPT(amount_collected)},
-			{"amount_extra", KIND_INT8, NULLABLE, ATTEMPT(amount_extra)},
-			{"amount_reserved", KIND_INT8, NULLABLE, ATTEMPT(amount_reserved)},
-			{"amount_refunded", KIND_INT8, NULLABLE, ATTEMPT(amount_refunded)},
+			{"amount_extra", KIND_INT8, NULLABLE | LATER, ATTEMPT(amount_extra)},
+			{"amount_reserved", KIND_INT8, NULLABLE | LATER, ATTEMPT(amount_reserved)},
+			{"amount_refunded", KIND_INT8, NULLABLE | LATER, ATTEMPT(amount_refunded)},
 			{"opened_at", KIND_TIME, 0, ATTEMPT(opened_at)},
 			{"handed_out_at", KIND_TIME, 0, ATTEMPT(handed_out_at)},
 			{"credential_expires_at", KIND_TIME, NULLABLE, ATTEMPT(credential_expires_at)},
@@ -131,8 +138,8 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"request_id", KIND_TEXT, 0, ATTEMPT(request_id)},
 			{"channel_txn", KIND_TEXT, NULLABLE, ATTEMPT(channel_txn)},
 			{"credential", KIND_TEXT, NULLABLE, ATTEMPT(credential)},
-			{"check_at", KIND_TIME, NULLABLE, ATTEMPT(check_at)},
-			{"asked_by", KIND_TEXT, NULLABLE, ATTEMPT(asked_by)}
+			{"check_at", KIND_TIME, NULLABLE | LATER, ATTEMPT(check_at)},
+			{"asked_by", KIND_TEXT, NULLABLE | LATER, ATTEMPT(asked_by)}
 		},
 		1, {
 			{UNIQUE, 1, {"trade_no"}}
@@ -161,10 +168,10 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"session_actor", KIND_TEXT, 0, EVENT(session_actor)},
 			{"reason", KIND_TEXT, NULLABLE, EVENT(reason)},
 			{"payload", KIND_JSONB, NULLABLE, EVENT(payload)},
-			{"refund_reported", KIND_REFUND_STATE, NULLABLE, EVENT(refund_reported)},
-			{"refund_before", KIND_REFUND_STATE, NULLABLE, EVENT(refund_before)},
-			{"refund_after", KIND_REFUND_STATE, NULLABLE, EVENT(refund_after)},
-			{"refund_no", KIND_TEXT, NULLABLE, EVENT(refund_no)}
+			{"refund_reported", KIND_REFUND_STATE, NULLABLE | LATER, EVENT(refund_reported)},
+			{"refund_before", KIND_REFUND_STATE, NULLABLE | LATER, EVENT(refund_before)},
+			{"refund_after", KIND_REFUND_STATE, NULLABLE | LATER, EVENT(refund_after)},
+			{"refund_no", KIND_TEXT, NULLABLE | LATER, EVENT(refund_no)}
 		},
 		2, {
 			{UNIQUE, 2, {"pay_no", "seq"}},
@@ -184,9 +191,9 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"attempt", KIND_INT2, 0, REVIEW(attempt)},
 			{"about_money", KIND_BOOL, 0, REVIEW(about_money)},
 			{"reported", KIND_STATE, NULLABLE, REVIEW(reported)},
-			{"refund_reported", KIND_REFUND_STATE, NULLABLE, REVIEW(refund_reported)},
-			{"refund_no", KIND_TEXT, NULLABLE, REVIEW(refund_no)},
-			{"merchant", KIND_TEXT, NULLABLE, REVIEW(merchant)},
+			{"refund_reported", KIND_REFUND_STATE, NULLABLE | LATER, REVIEW(refund_reported)},
+			{"refund_no", KIND_TEXT, NULLABLE | LATER, REVIEW(refund_no)},
+			{"merchant", KIND_TEXT, NULLABLE | LATER, REVIEW(merchant)},
 			{"kind", KIND_TEXT, 0, REVIEW(kind)},
 			{"source", KIND_TEXT, 0, REVIEW(source)},
 			{"message_id", KIND_TEXT, NULLABLE, REVIEW(message_id)},
@@ -221,8 +228,8 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"refund_no", KIND_TEXT, 0, REFUND(refund_no)},
 			{"reason", KIND_TEXT, NULLABLE, REFUND(reason)},
 			{"channel_txn", KIND_TEXT, NULLABLE, REFUND(channel_txn)},
-			{"check_at", KIND_TIME, NULLABLE, REFUND(check_at)},
-			{"asked_by", KIND_TEXT, NULLABLE, REFUND(asked_by)}
+			{"check_at", KIND_TIME, NULLABLE | LATER, REFUND(check_at)},
+			{"asked_by", KIND_TEXT, NULLABLE | LATER, REFUND(asked_by)}
 		},
 		1, {
 			{UNIQUE | ARBITER, 2, {"merchant", "refund_no"}}
@@ -308,6 +315,77 @@ const PayTable pay_tables[PAY_TABLES] = {
 	}
 };
 
+/* ---- what else they must have ---- */
+
+#define BEFORE_ROW(events) (TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_ROW | (events))
+#define CHANGES BEFORE_ROW(TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE)
+#define CHANGED (TRIGGER_TYPE_AFTER | TRIGGER_TYPE_ROW | TRIGGER_TYPE_UPDATE)
+#define TRUNCATES (TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_STATEMENT | TRIGGER_TYPE_TRUNCATE)
+
+#define GUARDS 3
+#define MAX_CHECKS 9
+
+static const char *const guard_name[GUARDS] = {
+	"pay_guard_before", "pay_guard_after", "pay_guard_truncate"
+};
+
+/*
+ * The guards and CHECKs of each table.  pay_install() makes them, and repairs
+ * what is missing, from its own lists, which have their definitions too.
+ */
+static const struct
+{
+	int16		guard[GUARDS];	/* tgtype; 0: none */
+	const char *check[MAX_CHECKS];
+}			protection[PAY_TABLES] = {
+	[PAY_CHANNEL_TABLE] = {
+		{BEFORE_ROW(TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE), 0, TRUNCATES},
+		{"pay_channel_route_check", "pay_channel_channel_check", "pay_channel_method_check",
+			"pay_channel_resubmit_after_check", "pay_channel_timeout_check", "pay_channel_schedule_check",
+			"pay_channel_max_attempts_check", "pay_channel_waits_check", "pay_channel_bounds_check"}
+	},
+	[PAY_PAYMENT_TABLE] = {
+		{CHANGES, CHANGED, TRUNCATES},
+		{"pay_payment_pay_no_check", "pay_payment_keys_check", "pay_payment_amount_check",
+			"pay_payment_attempts_check", "pay_payment_winner_check", "pay_payment_replaced_check"}
+	},
+	[PAY_ATTEMPT_TABLE] = {
+		{CHANGES, CHANGED, TRUNCATES},
+		{"pay_attempt_attempt_check", "pay_attempt_route_check", "pay_attempt_state_check",
+			"pay_attempt_trade_no_check", "pay_attempt_amount_check", "pay_attempt_collected_check",
+			"pay_attempt_credential_check", "pay_attempt_refunds_check", "pay_attempt_cap_check"}
+	},
+	[PAY_EVENT_TABLE] = {
+		{CHANGES, CHANGED, TRUNCATES}, {"pay_event_seq_check", "pay_event_attempt_check"}
+	},
+	[PAY_REVIEW_TABLE] = {
+		{CHANGES, CHANGED, TRUNCATES},
+		{"pay_review_resolved_check", "pay_review_kind_check", "pay_review_attempt_check"}
+	},
+	[PAY_REFUND_TABLE] = {
+		{CHANGES, CHANGED, TRUNCATES},
+		{"pay_refund_keys_check", "pay_refund_amount_check", "pay_refund_attempt_check",
+			"pay_refund_kind_check"}
+	},
+	[PAY_DISPUTE_TABLE] = {
+		{CHANGES, CHANGED, TRUNCATES}, {"pay_dispute_payments_check", "pay_dispute_resolved_check"}
+	},
+	[PAY_TASK_TABLE] = {
+		{CHANGES, CHANGED, TRUNCATES}, {"pay_task_attempt_check", "pay_task_tries_check"}
+	},
+	[PAY_RESOURCE_TABLE] = {
+		{CHANGES, CHANGED, TRUNCATES}, {"pay_resource_keys_check", "pay_resource_taken_check"}
+	},
+	[PAY_HOLD_TABLE] = {
+		{CHANGES, CHANGED, TRUNCATES},
+		{"pay_hold_quantity_check", "pay_hold_state_check", "pay_hold_position_check"}
+	},
+	[PAY_GRANTEE_TABLE] = {
+		{BEFORE_ROW(TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE)},
+		{"pay_grantee_given_check"}
+	}
+};
+
 /* ---- finding our tables ---- */
 
 static void
@@ -367,6 +445,26 @@ CheckOneOwner(void)
 	pay_catalog.owner = owner;
 }
 
+/* What a table is not as it must be. */
+typedef struct Fault
+{
+	const char *what;			/* "is ...", "has ..."; NULL: nothing */
+	const char *remedy;			/* NULL: pay_install() repairs it */
+} Fault;
+
+static const Fault no_fault = {NULL, NULL};
+
+static const char not_ours[] =
+"If it is none of pay_idem's tables, rename or drop it; else restore it. Then SELECT pay_install();";
+
+static Fault
+Damage(const char *what, const char *remedy)
+{
+	Fault		fault = {what, remedy};
+
+	return fault;
+}
+
 static void
 ThrowNotInstalled(const char *table, const char *why)
 {
@@ -375,6 +473,17 @@ ThrowNotInstalled(const char *table, const char *why)
 			 errmsg("pay_idem is not installed in this database"),
 			 errdetail("Table \"%s\" %s.", table, why),
 			 errhint("SELECT pay_install(); creates the tables, or brings them up to date.")));
+}
+
+static void
+ThrowFault(const char *table, Fault fault)
+{
+	ereport(ERROR,
+			(errcode(PAY_ERR_NOT_INSTALLED),
+			 errmsg("table \"%s\" is not as pay_install() makes it", table),
+			 errdetail("It %s.", fault.what),
+			 fault.remedy != NULL ? errhint("%s", fault.remedy) :
+			 errhint("SELECT pay_install(); repairs it, or brings it up to date.")));
 }
 
 /* The OID of an extension function without arguments. */
@@ -489,19 +598,257 @@ MapIndex(Relation rel, const PayTable *table, const PayTableMap *map, const PayK
 	return found;
 }
 
+/* ---- what is wrong with a table ---- */
+
+static const char *
+Qualified(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+}
+
+/* A parent by inheritance or partitioning; or none. */
+static Oid
+AnyParent(Oid relid)
+{
+	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			parent = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		parent = ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent;
+	systable_endscan(scan);
+	table_close(inherits, AccessShareLock);
+	return parent;
+}
+
+/* A parent's columns are inherited ones; a parent without columns does no harm. */
+static bool
+HasInheritedColumns(Relation rel)
+{
+	int			i;
+
+	for (i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+		if (TupleDescAttr(RelationGetDescr(rel), i)->attinhcount > 0)
+			return true;
+	return false;
+}
+
+static Fault
+FindRelatives(Relation rel)
+{
+	Oid			relid = RelationGetRelid(rel);
+	const char *name = Qualified(relid);
+	Oid			parent;
+	List	   *children;
+
+	if (rel->rd_rel->relispartition || HasInheritedColumns(rel))
+	{
+		parent = AnyParent(relid);
+		if (rel->rd_rel->relispartition)
+			return Damage(psprintf("is a partition of %s", Qualified(parent)),
+						  psprintf("ALTER TABLE %s DETACH PARTITION %s;", Qualified(parent), name));
+		return Damage(psprintf("inherits from %s", Qualified(parent)),
+					  psprintf("ALTER TABLE %s NO INHERIT %s;", name, Qualified(parent)));
+	}
+	/* the mark stays when the last child has gone */
+	children = rel->rd_rel->relhassubclass ? find_inheritance_children(relid, NoLock) : NIL;
+	if (children != NIL)
+		return Damage(psprintf("has a child %s, which nothing guards", Qualified(linitial_oid(children))),
+					  psprintf("ALTER TABLE %s NO INHERIT %s;", Qualified(linitial_oid(children)), name));
+	return no_fault;
+}
+
+/* Is it an ordinary table, with all that it is made of, that nothing rewrites? */
+static Fault
+FindWrongKind(Relation rel)
+{
+	if (rel->rd_rel->relkind != RELKIND_RELATION)
+		return Damage("is not an ordinary table", not_ours);
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		return Damage("is temporary", not_ours);
+	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+		return Damage("is UNLOGGED, and so empty after a crash", NULL);
+	if (rel->rd_rules != NULL)
+	{
+		ObjectAddress rule;
+		List	   *names;
+		List	   *arguments;
+
+		ObjectAddressSet(rule, RewriteRelationId, rel->rd_rules->rules[0]->ruleId);
+		getObjectIdentityParts(&rule, &names, &arguments, false);
+		return Damage(psprintf("has a rule \"%s\", which would rewrite what people do to it", (char *) llast(names)),
+					  psprintf("DROP RULE %s ON %s;", quote_identifier(llast(names)), Qualified(RelationGetRelid(rel))));
+	}
+	return FindRelatives(rel);
+}
+
+/* Are the guards there, for all that they must stop, and enabled? */
+static Fault
+FindMissingGuard(Relation rel, int id, Oid guard)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+	int			n = triggers != NULL ? triggers->numtriggers : 0;
+	int			g;
+	int			i;
+
+	for (g = 0; g < GUARDS; g++)
+	{
+		const Trigger *trigger = NULL;
+
+		if (protection[id].guard[g] == 0)
+			continue;
+		for (i = 0; i < n; i++)
+			if (strcmp(triggers->triggers[i].tgname, guard_name[g]) == 0)
+				trigger = &triggers->triggers[i];
+		if (trigger == NULL)
+			return Damage(psprintf("has no trigger \"%s\"", guard_name[g]), NULL);
+		if (trigger->tgfoid != guard)
+			return Damage(psprintf("has a trigger \"%s\" that does not call pay_guard()", guard_name[g]),
+						  psprintf("ALTER TRIGGER %s ON %s RENAME TO another_name; then SELECT pay_install();",
+								   guard_name[g], Qualified(RelationGetRelid(rel))));
+		if (trigger->tgtype != protection[id].guard[g] || trigger->tgnattr > 0 || trigger->tgqual != NULL ||
+			trigger->tgdeferrable)
+			return Damage(psprintf("has a trigger \"%s\" that does not fire for all that it must", guard_name[g]), NULL);
+		if (trigger->tgenabled != TRIGGER_FIRES_ON_ORIGIN && trigger->tgenabled != TRIGGER_FIRES_ALWAYS)
+			return Damage(psprintf("has its trigger \"%s\" %s", guard_name[g],
+								   trigger->tgenabled == TRIGGER_DISABLED ? "disabled" : "enabled for a replica only"), NULL);
+	}
+	return no_fault;
+}
+
+/* Are the CHECKs there, by their names? Rows from before may break them. */
+static Fault
+FindMissingCheck(Relation rel, int id)
+{
+	TupleConstr *constraints = RelationGetDescr(rel)->constr;
+	int			n = constraints != NULL ? constraints->num_check : 0;
+	int			c;
+	int			i;
+
+	for (c = 0; c < MAX_CHECKS && protection[id].check[c] != NULL; c++)
+	{
+		for (i = 0; i < n; i++)
+			if (strcmp(constraints->check[i].ccname, protection[id].check[c]) == 0 &&
+				PayCompatIsEnforced(&constraints->check[i]))
+				break;
+		if (i == n)
+			return Damage(psprintf("has no constraint \"%s\"", protection[id].check[c]), NULL);
+	}
+	return no_fault;
+}
+
+/* Where are its columns? */
+static Fault
+MapColumns(Relation rel, const PayTable *table, Oid home, PayTableMap *map)
+{
+	Oid			relid = RelationGetRelid(rel);
+	int			i;
+
+	for (i = 0; i < table->n_columns; i++)
+	{
+		const PayColumn *column = &table->column[i];
+		Oid			type = TypeOfKind(column->kind, home);
+		Form_pg_attribute att;
+
+		map->attnum[i] = get_attnum(relid, column->name);
+		if (map->attnum[i] <= 0)
+			return Damage(psprintf("has no column \"%s\"", column->name),
+						  column->options & LATER ? NULL : not_ours);
+		att = TupleDescAttr(RelationGetDescr(rel), map->attnum[i] - 1);
+		if (att->atttypid != type)
+			return Damage(psprintf("has a column \"%s\" of another type, %s", column->name,
+								   format_type_be(att->atttypid)),
+						  psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s%s; or, if it is none of pay_idem's tables, rename or drop it.",
+								   Qualified(relid), quote_identifier(column->name),
+								   OidIsValid(type) ? format_type_be_qualified(type) : pay_kinds[column->kind].own_type,
+								   column->kind == KIND_TEXT ? " COLLATE \"C\"" : ""));
+		if (column->options & DEFAULTED)
+			map->has_defaults = true;
+		if ((column->options & DEFAULTED) && !att->atthasdef && att->attidentity == '\0')
+			return Damage(psprintf("has no default for column \"%s\"", column->name), NULL);
+	}
+	return no_fault;
+}
+
+/* Has it columns of the user's own? */
+static bool
+HasOtherColumns(Relation rel, const PayTable *table, const PayTableMap *map)
+{
+	int			i;
+
+	for (i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+		int			c = 0;
+
+		while (c < table->n_columns && map->attnum[c] != att->attnum)
+			c++;
+		if (c == table->n_columns && !att->attisdropped)
+			return true;
+	}
+	return false;
+}
+
+static Fault
+MapIndexes(Relation rel, const PayTable *table, PayTableMap *map)
+{
+	int			i;
+	int			k;
+
+	for (i = 0; i < table->n_indexes; i++)
+	{
+		for (k = 0; k < table->index[i].n; k++)
+			map->key_kind[i][k] = table->column[PayColumnNamed(table, table->index[i].column[k])].kind;
+		map->index[i] = MapIndex(rel, table, map, &table->index[i]);
+		if (!OidIsValid(map->index[i]))
+			return Damage(psprintf("has no %sindex as pay_install() makes it that begins with \"%s\" and has %d columns",
+								   table->index[i].options & UNIQUE ? "unique " : "",
+								   table->index[i].column[0], table->index[i].n), NULL);
+	}
+	return no_fault;
+}
+
+/*
+ * The one rule for what a table of ours must be; in passing, its map.  What
+ * pay_install() cannot repair is found first.
+ */
+static Fault
+MapShape(Relation rel, int id, Oid home, Oid guard, PayTableMap *map)
+{
+	Fault		kind = FindWrongKind(rel);
+	Fault		fault = kind;
+
+	if (kind.what == NULL || kind.remedy == NULL)
+		fault = MapColumns(rel, &pay_tables[id], home, map);
+	if (fault.what == NULL)
+		fault = kind;
+	if (fault.what == NULL)
+		fault = FindMissingGuard(rel, id, guard);
+	if (fault.what == NULL)
+		fault = FindMissingCheck(rel, id);
+	if (fault.what == NULL)
+		fault = MapIndexes(rel, &pay_tables[id], map);
+	return fault;
+}
+
 /*
  * Map one table.  A table that another role put there before pay_install()
  * did is not ours: its triggers would run with the rights of whoever pays.
  * Ours belong to somebody who may call pay_install().
  */
 static void
-MapTable(const PayTable *table, Oid home, PayTableMap *map)
+MapTable(PayTableId id, Oid home, PayTableMap *map)
 {
+	const PayTable *table = &pay_tables[id];
 	Oid			relid = get_relname_relid(table->name, home);
 	Relation	rel = OidIsValid(relid) ? try_relation_open(relid, AccessShareLock) : NULL;
 	Oid			installer = FunctionWithoutArguments("pay_install", home);
-	int			i;
-	int			k;
+	Fault		fault;
 
 	if (rel == NULL)
 		ThrowNotInstalled(table->name, "does not exist");
@@ -515,40 +862,95 @@ MapTable(const PayTable *table, Oid home, PayTableMap *map)
 	map->relid = relid;
 	map->owner = rel->rd_rel->relowner;
 	map->has_defaults = false;
-	for (i = 0; i < table->n_columns; i++)
-	{
-		map->attnum[i] = get_attnum(relid, table->column[i].name);
-		if (map->attnum[i] == InvalidAttrNumber)
-			ThrowNotInstalled(table->name,
-							  psprintf("has no column \"%s\"", table->column[i].name));
-		if (get_atttype(relid, map->attnum[i]) != TypeOfKind(table->column[i].kind, home))
-			ThrowNotInstalled(table->name,
-							  psprintf("has a column \"%s\" of another type", table->column[i].name));
-		if (table->column[i].options & DEFAULTED)
-			map->has_defaults = true;
-	}
-	for (i = 0; i < RelationGetNumberOfAttributes(rel); i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
-		int			c = 0;
-
-		while (c < table->n_columns && map->attnum[c] != att->attnum)
-			c++;
-		if (c == table->n_columns && !att->attisdropped)
-			map->has_defaults = true;
-	}
-	for (i = 0; i < table->n_indexes; i++)
-	{
-		for (k = 0; k < table->index[i].n; k++)
-			map->key_kind[i][k] = table->column[PayColumnNamed(table, table->index[i].column[k])].kind;
-		map->index[i] = MapIndex(rel, table, map, &table->index[i]);
-		if (!OidIsValid(map->index[i]))
-			ThrowNotInstalled(table->name,
-							  psprintf("has no %sindex as pay_install() makes it that begins with \"%s\" and has %d columns",
-									   table->index[i].options & UNIQUE ? "unique " : "",
-									   table->index[i].column[0], table->index[i].n));
-	}
+	fault = MapShape(rel, id, home, pay_catalog.guard, map);
+	if (fault.what != NULL)
+		ThrowFault(table->name, fault);
+	if (HasOtherColumns(rel, table, map))
+		map->has_defaults = true;
 	table_close(rel, AccessShareLock);
+}
+
+/* ---- the same for SQL ---- */
+
+/* Open a relation that has the name of one of our tables; NULL if it has not. */
+static Relation
+OpenByName(Oid relid, Oid home, int *id)
+{
+	char	   *name = get_rel_name(relid);
+
+	if (name == NULL || get_rel_namespace(relid) != home)
+		return NULL;
+	for (*id = 0; *id < PAY_TABLES; (*id)++)
+		if (strcmp(name, pay_tables[*id].name) == 0)
+			return try_relation_open(relid, AccessShareLock);
+	return NULL;
+}
+
+/* All our tables are of one owner. */
+static bool
+HasOwnerOfPayments(Relation rel, Oid home)
+{
+	Oid			relid = get_relname_relid(pay_tables[PAY_PAYMENT_TABLE].name, home);
+	Relation	payments = OidIsValid(relid) ? try_relation_open(relid, AccessShareLock) : NULL;
+	bool		same = payments == NULL || payments->rd_rel->relowner == rel->rd_rel->relowner;
+
+	if (payments != NULL)
+		relation_close(payments, AccessShareLock);
+	return same;
+}
+
+PG_FUNCTION_INFO_V1(pay_trusts);
+Datum
+pay_trusts(PG_FUNCTION_ARGS)
+{
+	Oid			home = get_func_namespace(fcinfo->flinfo->fn_oid);
+	Oid			installer = FunctionWithoutArguments("pay_install", home);
+	PayTableMap map;
+	Relation	rel;
+	int			id;
+	bool		trusts;
+
+	rel = OpenByName(PG_GETARG_OID(0), home, &id);
+	if (rel == NULL)
+		PG_RETURN_BOOL(false);
+	trusts = OidIsValid(installer) && PayCompatMayExecute(installer, rel->rd_rel->relowner) &&
+		HasOwnerOfPayments(rel, home) &&
+		MapShape(rel, id, home, FunctionWithoutArguments("pay_guard", home), &map).what == NULL;
+	relation_close(rel, AccessShareLock);
+	PG_RETURN_BOOL(trusts);
+}
+
+PG_FUNCTION_INFO_V1(pay_table_fault);
+Datum
+pay_table_fault(PG_FUNCTION_ARGS)
+{
+	Oid			home = get_func_namespace(fcinfo->flinfo->fn_oid);
+	Datum		values[2] = {0};
+	bool		nulls[2] = {true, true};
+	PayTableMap map;
+	TupleDesc	desc;
+	Relation	rel;
+	Fault		fault;
+	int			id;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "pay_table_fault() must return a row");
+	rel = OpenByName(PG_GETARG_OID(0), home, &id);
+	fault = rel == NULL ? Damage("is none of pay_idem's tables", not_ours) :
+		MapShape(rel, id, home, FunctionWithoutArguments("pay_guard", home), &map);
+	if (rel != NULL)
+		relation_close(rel, AccessShareLock);
+	if (fault.what != NULL)
+	{
+		values[0] = CStringGetTextDatum(fault.what);
+		nulls[0] = false;
+	}
+	if (fault.remedy != NULL)
+	{
+		values[1] = CStringGetTextDatum(fault.remedy);
+		nulls[1] = false;
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
 void
@@ -571,10 +973,10 @@ PayFillCatalog(Oid home)
 		AcceptInvalidationMessages();
 		pay_catalog.valid = false;
 		messages = SharedInvalidMessageCounter;
-		for (i = 0; i < PAY_TABLES; i++)
-			MapTable(&pay_tables[i], home, &pay_catalog.table[i]);
-		CheckOneOwner();
 		pay_catalog.guard = FunctionWithoutArguments("pay_guard", home);
+		for (i = 0; i < PAY_TABLES; i++)
+			MapTable((PayTableId) i, home, &pay_catalog.table[i]);
+		CheckOneOwner();
 		pay_catalog.home = home;
 		pay_catalog.edition++;
 		/* as name look-ups do: somebody's DDL while we looked makes us look again */

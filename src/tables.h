@@ -9,6 +9,9 @@
  * are in the database is looked up by name once and remembered by the backend,
  * until relcache or syscache invalidation says that something changed.
  *
+ * Whoever looks a table up also looks at what protects it: guards, CHECKs, that
+ * it is an ordinary table, logged, without relatives by inheritance or rules.
+ *
  * A part of the store: only it, target.c and caller.c use this.
  */
 #ifndef PAY_TABLES_H
@@ -56,6 +59,7 @@ extern const PayKindTraits pay_kinds[];
 /* column options */
 #define NULLABLE	0x01		/* the struct's "none" is NULL */
 #define DEFAULTED	0x04		/* "none" takes the column's default */
+#define LATER		0x08		/* pay_install() adds it to a table from before there was such a column */
 
 typedef struct PayColumn
 {

@@ -77,7 +77,8 @@ INSERT INTO comments.designed VALUES
 	('pay_hold_done', 'v', 'u', false, false),
 	('pay_guard', 'v', 'u', false, true),
 	-- what reads the catalogs, before a superuser's call trusts a table
-	('pay_trusts', 's', 's', false, true),
+	('pay_trusts', 's', 's', true, true),
+	('pay_table_fault', 's', 's', true, true),
 	('pay_refuse_superuser', 's', 's', false, true),
 	-- what reads payments
 	('pay_query', 's', 'r', false, false),

@@ -175,7 +175,7 @@ UPDATE pay_payment SET valid_until = now() - interval '1 second' WHERE pay_no::t
 SELECT * FROM accidents_test.prepay('parent 2', 'R2');
 SELECT decision FROM accidents_test.prepay('parent 3', replaces => 'parent 2');
 SELECT test.states('accidents', 'parent 2');
--- Where somebody did it by hand, the attempt is not forgotten, and its money goes back.
+-- Where somebody did it by hand, the attempt is closed with it, and its money goes back.
 SELECT decision FROM accidents_test.prepay('parent 4');
 UPDATE pay_payment SET state = 'closed' WHERE pay_no::text = accidents_test.pay_no('parent 4');
 SELECT to_close FROM accidents_test.balance('parent 4');

@@ -294,26 +294,26 @@ UPDATE pay_attempt SET state = 'authorized' WHERE trade_no::text = capture_test.
 SELECT decision, attempt_before, attempt_after, payment_after FROM pay_history(capture_test.pay_no('F4')) WHERE source = 'update';
 SELECT * FROM capture_test.balance('F4');
 
--- The payment paid by hand: what its winner then brings is the money that it needs.
+-- The payment paid by hand takes its winner along: what the channel then says is known.
 SELECT capture_test.open('F5');
 UPDATE pay_payment SET state = 'paid', winner = 1, amount_collected = 100 WHERE pay_no::text = capture_test.pay_no('F5');
 SELECT * FROM capture_test.balance('F5');
 SELECT * FROM capture_test.report('F5', 'paid');
 SELECT * FROM capture_test.balance('F5');
 
--- Both by hand, the payment first: no more than that.
+-- Both by hand, the payment first: the attempt is paid already.
 SELECT capture_test.open('F6');
 UPDATE pay_payment SET state = 'paid', winner = 1, amount_collected = 100 WHERE pay_no::text = capture_test.pay_no('F6');
 UPDATE pay_attempt SET state = 'paid', amount_collected = 100 WHERE trade_no::text = capture_test.trade_no('F6');
 SELECT source, attempt, decision, payment_before, payment_after, attempt_before, attempt_after FROM pay_history(capture_test.pay_no('F6')) WHERE source = 'update';
 SELECT * FROM capture_test.balance('F6');
 
--- It was not the amount that was written by hand: a person says that the channel is right. Its only money is no surplus.
+-- The channel says another amount than was written by hand: a person must look. What was collected is a fact, and its only money is no surplus.
 SELECT capture_test.open('F7');
 UPDATE pay_payment SET state = 'paid', winner = 1, amount_collected = 100 WHERE pay_no::text = capture_test.pay_no('F7');
 SELECT * FROM capture_test.report('F7', 'paid', 90);
 SELECT v AS verdict, split_part(test.try(format('SELECT decision || %L || attempt_state FROM pay_review_resolve(%s, %L, %L)', ', ', review_id, v, 'a test')), ' | ', 1) LIKE a AS as_designed
-FROM pay_review, (VALUES (1, 'refund', 'PY409 %'), (2, 'accept', 'applied, paid')) AS v (n, v, a) WHERE pay_no::text = capture_test.pay_no('F7') ORDER BY n;
+FROM pay_review, (VALUES (1, 'refund', 'PY409 %'), (2, 'accept', 'PY409 %'), (3, 'dismiss', 'applied, paid')) AS v (n, v, a) WHERE pay_no::text = capture_test.pay_no('F7') ORDER BY n;
 SELECT * FROM capture_test.balance('F7');
 
 -- ---- several at once (multi) ----

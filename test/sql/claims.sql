@@ -537,9 +537,9 @@ SELECT * FROM claims_test.claim() WHERE order_no = 'G3';
 SELECT claims_test.open('G5', multi => true), claims_test.open('G5', request_id => 'R2');
 UPDATE pay_attempt SET state = 'paid', amount_collected = 100 WHERE pay_no::text = claims_test.pay_no('G5') AND attempt = 2;
 SELECT * FROM claims_test.claim() WHERE order_no = 'G5';
--- A payment closed by hand: its attempt is.
+-- A payment that is to be closed by hand: its attempt is, and goes along.
 SELECT claims_test.open('G6');
-UPDATE pay_payment SET state = 'closed' WHERE pay_no::text = claims_test.pay_no('G6');
+UPDATE pay_payment SET state = 'closing' WHERE pay_no::text = claims_test.pay_no('G6');
 SELECT test.states('claim', 'G6');
 SELECT * FROM claims_test.claim() WHERE order_no = 'G6';
 -- Refunds.

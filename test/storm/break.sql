@@ -105,7 +105,7 @@ SELECT storm.will_break(way, expected) FROM (VALUES
 	('the attempt steps without an event', 'attempt state'),
 	('an event is lost', 'attempt chain, numbering, payment chain'),
 	('the last event is lost', 'attempt state, numbering, payment state'),
-	('a paid payment fails', 'collected, legal step, surplus, winner'),
+	('a paid payment fails', 'collected, legal step, rule, surplus, winner'),
 	('a message is processed twice', 'message'),
 	('another attempt wins', 'surplus, winner'),
 	('two attempts win', 'payment chain, winner'),

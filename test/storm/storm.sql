@@ -223,7 +223,7 @@ BEGIN
 					AND p.state IN ('paying', 'authorized', 'unknown');
 			ELSIF n % 5 = 4 AND storm.chance(20) THEN
 				UPDATE pay_payment p SET state = 'failed' WHERE p.pay_no = pay.pay_no
-					AND p.state IN ('paying', 'authorized', 'unknown', 'closing');
+					AND p.state IN ('paying', 'authorized', 'unknown') AND NOT p.end_requested;
 			ELSIF n % 5 = 4 AND storm.chance(10) THEN
 				UPDATE pay_payment p SET state = 'closed' WHERE p.pay_no = pay.pay_no
 					AND p.state IN ('paying', 'authorized', 'unknown', 'closing', 'failed');

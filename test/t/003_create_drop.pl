@@ -256,6 +256,24 @@ $node->safe_psql($db, join ';', map { "ALTER TABLE $_ OWNER TO pg_monitor" } @Pa
 is($ask->(prepay('heard', 'r2')), '42501', 'now all are, and this session is a superuser\'s');
 $node->safe_psql($db, join ';', map { "ALTER TABLE $_ OWNER TO CURRENT_USER" } @PayTest::TABLES);
 is($ask->(prepay('heard', 'r2')), 'in_progress', 'and took it back');
+foreach (
+	[ 'ALTER TABLE pay_event DISABLE TRIGGER pay_guard_before', 'ALTER TABLE pay_event ENABLE TRIGGER pay_guard_before', 'disabled a guard' ],
+	[ 'ALTER TABLE pay_hold DISABLE TRIGGER ALL', 'ALTER TABLE pay_hold ENABLE TRIGGER ALL', 'disabled all triggers' ],
+	[ 'DROP TRIGGER pay_guard_truncate ON pay_refund', 'SELECT pay_install()', 'dropped a guard' ],
+	[ 'ALTER TABLE pay_attempt DROP CONSTRAINT pay_attempt_cap_check', 'SELECT pay_install()', 'dropped a CHECK' ],
+	[ 'ALTER TABLE pay_task SET UNLOGGED', 'SELECT pay_install()', 'made a table UNLOGGED' ],
+	[ 'CREATE TABLE child () INHERITS (pay_attempt)', 'DROP TABLE child', 'made a child' ],
+	[ 'CREATE RULE mine AS ON UPDATE TO pay_payment DO ALSO SELECT 1', 'DROP RULE mine ON pay_payment', 'made a rule' ],
+	[ 'CREATE TABLE parent (LIKE pay_review); ALTER TABLE pay_review INHERIT parent', 'ALTER TABLE pay_review NO INHERIT parent; DROP TABLE parent', 'gave a table a parent' ],
+	[ 'CREATE TABLE whole (LIKE pay_task) PARTITION BY RANGE (due_at); ALTER TABLE whole ATTACH PARTITION pay_task DEFAULT', 'ALTER TABLE whole DETACH PARTITION pay_task; DROP TABLE whole', 'made a table a partition' ])
+{
+	my ($damage, $repair, $what) = @$_;
+
+	$node->safe_psql($db, $damage);
+	is($ask->(prepay('heard', 'r2')), 'PY503', $what);
+	$node->safe_psql($db, $repair);
+	is($ask->(prepay('heard', 'r2')), 'in_progress', 'and undid it');
+}
 $session->quit;
 
 story('odd_schema');

@@ -356,19 +356,20 @@ refused(
 answers($node, prepay('tables', 'r2'), 'in_progress|paying|1|paying', 'a duplicate, which writes nothing');
 no_triggers();
 
-# What is no row trigger: statement triggers do not fire, rules do not rewrite.
+# What is no row trigger: statement triggers do not fire, and a rule, which would rewrite what people do, is refused.
 trigger(
 	'statement',
 	'AFTER INSERT OR UPDATE ON pay_payment FOR EACH STATEMENT',
 	"INSERT INTO fired (what) VALUES ('statement'); RETURN NULL;");
-sql('CREATE RULE forget AS ON INSERT TO pay_event DO INSTEAD NOTHING');
 answers(
 	$node,
 	decision(prepay('rules', 'r1'))
 	  . "$fired; SELECT count(*) FROM pay_history(trade_no => "
 	  . trade_of('rules') . ')',
 	"proceed\n1",
-	'statement triggers do not fire, and a rule loses no history');
+	'statement triggers do not fire');
+sql('CREATE RULE forget AS ON INSERT TO pay_event DO INSTEAD NOTHING');
+raises($node, prepay('rules', 'r2'), 'PY503', 'a rule on the history', like => qr/forget.*HINT: .*DROP RULE forget ON public\.pay_event/s);
 sql('DROP RULE forget ON pay_event');
 no_triggers();
 
