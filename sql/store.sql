@@ -52,8 +52,6 @@ DECLARE
 	relation regclass;
 	found regclass[] := '{}';
 	others text;
-	before_refunds boolean := false;
-	before_tasks boolean := false;
 	lines text[];
 	line text;
 	statement text;
@@ -303,16 +301,7 @@ BEGIN
 				FROM pg_attribute a
 				WHERE a.attrelid = relation AND a.attname = split_part(line, ' ', 1) AND NOT a.attisdropped;
 				IF stored.attnotnull IS NULL THEN
-					-- a table from before there was such a column has nothing to say there; this one had
-					IF to_regclass(quote_ident(home) || CASE WHEN line ~ '^(replaced_by|amount_extra|amount_reserved|amount_refunded) '
-							THEN '.pay_refund' WHEN line LIKE 'holds %' THEN '.pay_hold' END) = ANY (found) THEN
-						RAISE EXCEPTION 'table % has lost column "%"', relation, split_part(line, ' ', 1)
-							USING ERRCODE = 'PY409',
-								DETAIL = 'What an order gave back, what replaced it and what it holds cannot be guessed: it would be refunded, or paid, twice.',
-								HINT = 'Restore the column from a backup, then call pay_install() again.';
-					END IF;
 					EXECUTE format('ALTER TABLE %s ADD COLUMN %s', relation, line);
-					before_refunds := before_refunds OR (item.name = 'pay_attempt' AND line LIKE 'amount_reserved %');
 					CONTINUE;
 				END IF;
 				IF NOT stored.attnotnull AND line LIKE '% NOT NULL%' THEN
@@ -335,7 +324,6 @@ BEGIN
 		END IF;
 		-- what came since we looked makes CREATE TABLE fail
 		EXECUTE format('CREATE TABLE %I.%I (%s) %s', home, item.name, array_to_string(lines, ', '), item.storage);
-		before_tasks := before_tasks OR (item.name = 'pay_task' AND found <> '{}');
 		relation := format('%I.%I', home, item.name);
 		IF EXISTS (SELECT FROM pg_depend
 				WHERE classid = 'pg_class'::regclass AND objid = relation AND deptype = 'e') THEN
@@ -414,9 +402,8 @@ BEGIN
 		('pay_event', 'pay_event_seq_check', 'seq > 0'),
 		('pay_event', 'pay_event_attempt_check', 'attempt >= 0 AND attempt <= 63'),
 		('pay_review', 'pay_review_attempt_check', 'attempt >= 0 AND attempt <= 63'),
-		-- surplus is of older tables; since, it is refunded and not put up for review
 		('pay_review', 'pay_review_kind_check',
-			$$kind IN ('mismatch', 'unmatched', 'conflict', 'adopted', 'abnormal', 'exhausted', 'surplus', 'damaged')$$),
+			$$kind IN ('mismatch', 'unmatched', 'conflict', 'adopted', 'abnormal', 'exhausted', 'damaged')$$),
 		('pay_review', 'pay_review_resolved_check', $$CASE
 			WHEN verdict IS NULL THEN resolved_at IS NULL
 			ELSE verdict IN ('accept', 'refund', 'dismiss') AND resolved_at IS NOT NULL
@@ -454,10 +441,6 @@ BEGIN
 		END;
 	END LOOP;
 
-	-- What an earlier pay_install() made and nobody needs any more.
-	IF to_regclass(format('%I.pay_review_unmatched_idx', home)) IS NOT NULL THEN
-		EXECUTE format('DROP INDEX %I.pay_review_unmatched_idx', home);
-	END IF;
 	FOR item IN SELECT * FROM (VALUES
 		('pay_payment', 'pay_payment_payer_idx', '', '(merchant, payer, pay_no) WHERE payer IS NOT NULL'),
 		('pay_refund', 'pay_refund_payment_idx', '', '(pay_no)'),
@@ -538,68 +521,6 @@ BEGIN
 			USING ERRCODE = 'PY409', DETAIL = format('It %s.', item.fault),
 				HINT = coalesce(item.remedy, 'Rename or drop what has the name of what is missing, then call pay_install() again.');
 	END LOOP;
-
-	-- Tables from before there were refunds: surplus was put up for review, and
-	-- what went back was noted at the payment by hand.
-	IF before_refunds THEN
-		EXECUTE format($older$
-		ALTER TABLE %1$I.pay_attempt DISABLE TRIGGER pay_guard_before, DISABLE TRIGGER pay_guard_after;
-		ALTER TABLE %1$I.pay_review DISABLE TRIGGER pay_guard_before, DISABLE TRIGGER pay_guard_after;
-		INSERT INTO %1$I.pay_refund (pay_no, amount, attempt, state, kind, merchant, refund_no, reason)
-		SELECT a.pay_no, a.amount_collected, a.attempt,
-			-- who was told to refund did it by hand; who dismissed it must say what became of the money
-			CASE WHEN v.refunded THEN 'succeeded' WHEN v.dismissed THEN 'abnormal' ELSE 'requested' END,
-			'surplus', p.merchant, replace(a.trade_no::text, '-', '') || 's',
-			'surplus from before pay_idem opened refunds for it'
-		FROM %1$I.pay_attempt a JOIN %1$I.pay_payment p USING (pay_no)
-		CROSS JOIN LATERAL (
-			SELECT bool_or(r.verdict = 'refund') AS refunded, bool_or(r.verdict = 'dismiss') AS dismissed
-			FROM %1$I.pay_review r
-			WHERE (r.pay_no, r.attempt) = (a.pay_no, a.attempt) AND r.about_money
-				-- money that a person sent back without the order having it has no review of kind surplus
-				AND (r.kind = 'surplus' OR NOT EXISTS (SELECT FROM %1$I.pay_review o
-					WHERE (o.pay_no, o.attempt) = (a.pay_no, a.attempt) AND o.kind = 'surplus'))) v
-		WHERE a.state::text = 'paid' AND a.attempt IS DISTINCT FROM p.winner;
-		INSERT INTO %1$I.pay_review (pay_no, attempt, about_money, kind, source, trade_no, refund_no, amount, detail)
-		SELECT f.pay_no, f.attempt, false, 'abnormal', 'update', left(f.refund_no, 32), f.refund_no, f.amount,
-			'the review of this surplus was dismissed: say whether the money went back, by stepping its refund'
-		FROM %1$I.pay_refund f
-		WHERE f.state::text = 'abnormal';
-		INSERT INTO %1$I.pay_refund (pay_no, amount, attempt, state, adopted, merchant, refund_no, reason)
-		SELECT p.pay_no, p.amount_refunded, p.winner, 'succeeded', true, p.merchant, replace(p.pay_no::text, '-', '') || 'd0',
-			'noted at the payment before pay_idem kept refunds'
-		FROM %1$I.pay_payment p
-		WHERE p.amount_refunded > 0;
-		UPDATE %1$I.pay_attempt a SET
-			amount_reserved = CASE WHEN r.state::text <> 'succeeded' THEN r.amount END,
-			amount_refunded = CASE WHEN r.state::text = 'succeeded' THEN r.amount END
-		FROM %1$I.pay_refund r
-		WHERE r.kind = 'surplus' AND (r.pay_no, r.attempt) = (a.pay_no, a.attempt);
-		UPDATE %1$I.pay_attempt a SET amount_refunded = p.amount_refunded
-		FROM %1$I.pay_payment p
-		WHERE p.amount_refunded > 0 AND (p.pay_no, p.winner) = (a.pay_no, a.attempt);
-		UPDATE %1$I.pay_attempt a SET amount_to_capture = a.amount
-		WHERE a.amount_to_capture IS NULL AND a.state::text IN ('capturing', 'unknown')
-			AND EXISTS (SELECT FROM %1$I.pay_event e
-				WHERE (e.pay_no, e.attempt) = (a.pay_no, a.attempt) AND e.attempt_after::text = 'capturing');
-		UPDATE %1$I.pay_review SET verdict = 'refund', reason = 'pay_install() opened the refund', resolved_at = now(),
-			resolved_by = CURRENT_USER, resolved_session = SESSION_USER
-		WHERE kind = 'surplus' AND resolved_at IS NULL AND reported::text = 'paid';
-		ALTER TABLE %1$I.pay_attempt ENABLE TRIGGER pay_guard_before, ENABLE TRIGGER pay_guard_after;
-		ALTER TABLE %1$I.pay_review ENABLE TRIGGER pay_guard_before, ENABLE TRIGGER pay_guard_after;
-		$older$, home);
-	END IF;
-
-	IF before_tasks THEN
-		EXECUTE format($queue$
-		INSERT INTO %1$I.pay_task (due_at, pay_no, attempt)
-		SELECT coalesce(a.check_at, now()), a.pay_no, a.attempt FROM %1$I.pay_attempt a
-		WHERE a.state::text IN ('paying', 'authorized', 'capturing', 'unknown', 'closing');
-		INSERT INTO %1$I.pay_task (due_at, pay_no, attempt, refund_no)
-		SELECT coalesce(f.check_at, now()), f.pay_no, f.attempt, f.refund_no FROM %1$I.pay_refund f
-		WHERE f.state::text IN ('requested', 'processing', 'unknown');
-		$queue$, home);
-	END IF;
 
 	-- The queue has no key: a subscriber of it finds its rows by all columns.
 	IF (SELECT relreplident FROM pg_class WHERE oid = to_regclass(format('%I.pay_task', home))) = 'd' THEN

@@ -108,8 +108,8 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"order_no", KIND_TEXT, 0, PAYMENT(order_no)},
 			{"payer", KIND_TEXT, NULLABLE, PAYMENT(payer)},
 			{"routes", KIND_ROUTES, 0, PAYMENT(routes)},
-			{"replaced_by", KIND_UUID, NULLABLE | LATER, PAYMENT(replaced_by)},
-			{"holds", KIND_INT2, NULLABLE | LATER, PAYMENT(holds)},
+			{"replaced_by", KIND_UUID, NULLABLE, PAYMENT(replaced_by)},
+			{"holds", KIND_INT2, NULLABLE, PAYMENT(holds)},
 			{"metadata", KIND_JSONB, NULLABLE, PAYMENT(metadata)}
 		},
 		3, {
@@ -126,9 +126,9 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"amount", KIND_INT8, 0, ATTEMPT(amount)},
 			{"amount_to_capture", KIND_INT8, NULLABLE, ATTEMPT(amount_to_capture)},
 			{"amount_collected", KIND_INT8, NULLABLE, ATTEMPT(amount_collected)},
-			{"amount_extra", KIND_INT8, NULLABLE | LATER, ATTEMPT(amount_extra)},
-			{"amount_reserved", KIND_INT8, NULLABLE | LATER, ATTEMPT(amount_reserved)},
-			{"amount_refunded", KIND_INT8, NULLABLE | LATER, ATTEMPT(amount_refunded)},
+			{"amount_extra", KIND_INT8, NULLABLE, ATTEMPT(amount_extra)},
+			{"amount_reserved", KIND_INT8, NULLABLE, ATTEMPT(amount_reserved)},
+			{"amount_refunded", KIND_INT8, NULLABLE, ATTEMPT(amount_refunded)},
 			{"opened_at", KIND_TIME, 0, ATTEMPT(opened_at)},
 			{"handed_out_at", KIND_TIME, 0, ATTEMPT(handed_out_at)},
 			{"credential_expires_at", KIND_TIME, NULLABLE, ATTEMPT(credential_expires_at)},
@@ -138,8 +138,8 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"request_id", KIND_TEXT, 0, ATTEMPT(request_id)},
 			{"channel_txn", KIND_TEXT, NULLABLE, ATTEMPT(channel_txn)},
 			{"credential", KIND_TEXT, NULLABLE, ATTEMPT(credential)},
-			{"check_at", KIND_TIME, NULLABLE | LATER, ATTEMPT(check_at)},
-			{"asked_by", KIND_TEXT, NULLABLE | LATER, ATTEMPT(asked_by)}
+			{"check_at", KIND_TIME, NULLABLE | REMAKEABLE, ATTEMPT(check_at)},
+			{"asked_by", KIND_TEXT, NULLABLE | REMAKEABLE, ATTEMPT(asked_by)}
 		},
 		1, {
 			{UNIQUE, 1, {"trade_no"}}
@@ -168,10 +168,10 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"session_actor", KIND_TEXT, 0, EVENT(session_actor)},
 			{"reason", KIND_TEXT, NULLABLE, EVENT(reason)},
 			{"payload", KIND_JSONB, NULLABLE, EVENT(payload)},
-			{"refund_reported", KIND_REFUND_STATE, NULLABLE | LATER, EVENT(refund_reported)},
-			{"refund_before", KIND_REFUND_STATE, NULLABLE | LATER, EVENT(refund_before)},
-			{"refund_after", KIND_REFUND_STATE, NULLABLE | LATER, EVENT(refund_after)},
-			{"refund_no", KIND_TEXT, NULLABLE | LATER, EVENT(refund_no)}
+			{"refund_reported", KIND_REFUND_STATE, NULLABLE, EVENT(refund_reported)},
+			{"refund_before", KIND_REFUND_STATE, NULLABLE, EVENT(refund_before)},
+			{"refund_after", KIND_REFUND_STATE, NULLABLE, EVENT(refund_after)},
+			{"refund_no", KIND_TEXT, NULLABLE, EVENT(refund_no)}
 		},
 		2, {
 			{UNIQUE, 2, {"pay_no", "seq"}},
@@ -191,9 +191,9 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"attempt", KIND_INT2, 0, REVIEW(attempt)},
 			{"about_money", KIND_BOOL, 0, REVIEW(about_money)},
 			{"reported", KIND_STATE, NULLABLE, REVIEW(reported)},
-			{"refund_reported", KIND_REFUND_STATE, NULLABLE | LATER, REVIEW(refund_reported)},
-			{"refund_no", KIND_TEXT, NULLABLE | LATER, REVIEW(refund_no)},
-			{"merchant", KIND_TEXT, NULLABLE | LATER, REVIEW(merchant)},
+			{"refund_reported", KIND_REFUND_STATE, NULLABLE, REVIEW(refund_reported)},
+			{"refund_no", KIND_TEXT, NULLABLE, REVIEW(refund_no)},
+			{"merchant", KIND_TEXT, NULLABLE, REVIEW(merchant)},
 			{"kind", KIND_TEXT, 0, REVIEW(kind)},
 			{"source", KIND_TEXT, 0, REVIEW(source)},
 			{"message_id", KIND_TEXT, NULLABLE, REVIEW(message_id)},
@@ -228,8 +228,8 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"refund_no", KIND_TEXT, 0, REFUND(refund_no)},
 			{"reason", KIND_TEXT, NULLABLE, REFUND(reason)},
 			{"channel_txn", KIND_TEXT, NULLABLE, REFUND(channel_txn)},
-			{"check_at", KIND_TIME, NULLABLE | LATER, REFUND(check_at)},
-			{"asked_by", KIND_TEXT, NULLABLE | LATER, REFUND(asked_by)}
+			{"check_at", KIND_TIME, NULLABLE | REMAKEABLE, REFUND(check_at)},
+			{"asked_by", KIND_TEXT, NULLABLE | REMAKEABLE, REFUND(asked_by)}
 		},
 		1, {
 			{UNIQUE | ARBITER, 2, {"merchant", "refund_no"}}
@@ -758,7 +758,7 @@ MapColumns(Relation rel, const PayTable *table, Oid home, PayTableMap *map)
 		map->attnum[i] = get_attnum(relid, column->name);
 		if (map->attnum[i] <= 0)
 			return Damage(psprintf("has no column \"%s\"", column->name),
-						  column->options & LATER ? NULL : not_ours);
+						  column->options & REMAKEABLE ? NULL : not_ours);
 		att = TupleDescAttr(RelationGetDescr(rel), map->attnum[i] - 1);
 		if (att->atttypid != type)
 			return Damage(psprintf("has a column \"%s\" of another type, %s", column->name,

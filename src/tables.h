@@ -59,7 +59,7 @@ extern const PayKindTraits pay_kinds[];
 /* column options */
 #define NULLABLE	0x01		/* the struct's "none" is NULL */
 #define DEFAULTED	0x04		/* "none" takes the column's default */
-#define LATER		0x08		/* pay_install() adds it to a table from before there was such a column */
+#define REMAKEABLE	0x08		/* pay_install() makes it again where it is lost: nothing is lost with it */
 
 typedef struct PayColumn
 {
