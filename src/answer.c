@@ -450,12 +450,10 @@ ThrowAltered(TupleDesc desc, const char *how)
 			 errhint("Undo it by ALTER TYPE; columns of your own belong into tables and views of your own.")));
 }
 
-/* Put the columns where the type has them: one that was added and dropped again leaves a hole. */
-static HeapTuple
-FormRow(TupleDesc desc, const Datum *values, const bool *nulls, const Oid *types, int n)
+/* The type's attributes must be these, but for holes that dropped ones left. */
+static void
+CheckAttributes(TupleDesc desc, const Oid *types, int n)
 {
-	Datum	   *row_values = palloc0(desc->natts * sizeof(Datum));
-	bool	   *row_nulls = palloc(desc->natts * sizeof(bool));
 	int			column = 0;
 	int			i;
 
@@ -463,7 +461,6 @@ FormRow(TupleDesc desc, const Datum *values, const bool *nulls, const Oid *types
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		row_nulls[i] = true;
 		if (att->attisdropped)
 			continue;
 		if (column == n)
@@ -471,11 +468,31 @@ FormRow(TupleDesc desc, const Datum *values, const bool *nulls, const Oid *types
 		if (att->atttypid != types[column])
 			ThrowAltered(desc, psprintf("Its attribute \"%s\" is of type %s, not %s", NameStr(att->attname),
 										format_type_be(att->atttypid), format_type_be(types[column])));
-		row_values[i] = values[column];
-		row_nulls[i] = nulls[column++];
+		column++;
 	}
 	if (column < n)
 		ThrowAltered(desc, psprintf("It has %d attributes, not %d", column, n));
+}
+
+/* Form a row of it. */
+static HeapTuple
+FormRow(TupleDesc desc, const Datum *values, const bool *nulls, int n)
+{
+	Datum	   *row_values;
+	bool	   *row_nulls;
+	int			column = 0;
+	int			i;
+
+	if (desc->natts == n)
+		return heap_form_tuple(desc, unconstify(Datum *, values), unconstify(bool *, nulls));
+	row_values = palloc0(desc->natts * sizeof(Datum));
+	row_nulls = palloc(desc->natts * sizeof(bool));
+	for (i = 0; i < desc->natts; i++)
+	{
+		row_nulls[i] = TupleDescAttr(desc, i)->attisdropped || nulls[column];
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			row_values[i] = values[column++];
+	}
 	return heap_form_tuple(desc, row_values, row_nulls);
 }
 
@@ -483,10 +500,11 @@ Datum
 PayReplyRow(PayStore *store, const Datum *values, const bool *nulls, const Oid *types, int n)
 {
 	TupleDesc	desc = PayStoreResultDesc(store);
-	HeapTuple	row = FormRow(desc, values, nulls, types, n);
 	MemoryContext call = MemoryContextSwitchTo(PayStoreCallerContext(store));
-	Datum		result = HeapTupleGetDatum(heap_copytuple(row));
+	Datum		result;
 
+	CheckAttributes(desc, types, n);
+	result = HeapTupleGetDatum(FormRow(desc, values, nulls, n));
 	MemoryContextSwitchTo(call);
 	ReleaseTupleDesc(desc);
 	PayStoreClose(store);
