@@ -363,7 +363,7 @@ BEGIN
 		('pay_channel', 'pay_channel_method_check', 'octet_length(method) BETWEEN 1 AND 63'),
 		('pay_channel', 'pay_channel_resubmit_after_check', $$resubmit_after >= '0'$$),
 		('pay_channel', 'pay_channel_timeout_check', $$timeout > '0'$$),
-		('pay_channel', 'pay_channel_schedule_check', 'cardinality(schedule) > 0 AND array_position(schedule, NULL) IS NULL'),
+		('pay_channel', 'pay_channel_schedule_check', 'CASE WHEN array_ndims(schedule) = 1 THEN array_position(schedule, NULL) IS NULL ELSE false END'),
 		('pay_channel', 'pay_channel_max_attempts_check', 'max_attempts BETWEEN 1 AND 63'),
 		('pay_channel', 'pay_channel_waits_check',
 			$$array_ndims(schedule) = 1 AND array_lower(schedule, 1) = 1 AND interval '0' < ALL (schedule)

@@ -464,9 +464,12 @@ ReplaceChannel(PayStore *store, TriggerData *trigger)
 {
 	PayChannel	new_row;
 
+	/* what the new row must not be, its constraints say */
+	PayPassDamageBy(store, true);
 	PayLoadTuple(store, PAY_CHANNEL_TABLE, trigger->tg_trigtuple,
 				 RelationGetDescr(trigger->tg_relation), &new_row);
-	if (new_row.channel != NULL && new_row.method != NULL && new_row.route < FIRST_OWN_ROUTE)
+	PayPassDamageBy(store, false);
+	if (PayTakeDamage(store) == NULL && new_row.route < FIRST_OWN_ROUTE)
 		PayReplaceChannel(store, &new_row);
 }
 

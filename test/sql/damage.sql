@@ -226,6 +226,11 @@ SELECT action FROM pay_claim('w', 10000, '1 minute') WHERE order_no = 'D1' AND m
 SELECT decision FROM pay_review_resolve((SELECT review_id FROM damage_test.review), 'dismiss', 'repaired');
 ROLLBACK;
 
+-- A new row that is wrong is none yet: its constraints say so.
+SELECT test.sqlstate($$INSERT INTO pay_channel (channel) VALUES ('damage')$$) AS no_method,
+	test.sqlstate($$INSERT INTO pay_channel (route, channel, method, schedule) VALUES (999, 'damage', 'x', NULL)$$) AS no_schedule,
+	test.sqlstate($$INSERT INTO pay_channel (channel, method, schedule) VALUES ('damage', 'x', '{{1s}}')$$) AS two_dimensions;
+
 -- ---- altered result types ----
 
 CREATE FUNCTION damage_test.alter(type regtype, change text) RETURNS text LANGUAGE plpgsql AS $$
