@@ -2,10 +2,11 @@
 #
 # make, make install, make installcheck: as for any extension that is built with
 # PGXS; PG_CONFIG=... chooses the PostgreSQL installation.
-# make test, make demo, make bench: need nothing but Debian. They install the
-# packages that are missing and work in a throw-away installation and server
-# (test/with-server): nothing is installed into the system's PostgreSQL, nothing
-# stays behind.
+# make test, make test-fuzz, make test-hard, make demo, make bench: need nothing but
+# Debian. They install the packages that are missing and work in a throw-away
+# installation and server (test/with-server): nothing is installed into the system's
+# PostgreSQL, nothing stays behind; but test-hard keeps the PostgreSQL that it builds
+# in a cache directory.
 
 EXTENSION = pay_idem
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(EXTENSION).control)
@@ -31,7 +32,7 @@ REGRESS_OPTS = --inputdir=test
 ISOLATION_OPTS = --inputdir=test --outputdir=.
 
 # Goals that must work before PostgreSQL's makefiles are installed.
-STANDALONE = test demo bench
+STANDALONE = test test-fuzz test-hard demo bench
 .PHONY: $(STANDALONE)
 
 ifneq ($(filter-out $(STANDALONE),$(or $(MAKECMDGOALS),all)),)
@@ -53,6 +54,19 @@ test: export COPT = -Werror -Wall -Wextra -Wno-unused-parameter -Wno-sign-compar
 test:
 	test/setup
 	test/with-server test/run
+
+# Every function, called in every place and with every kind of argument, beside DDL
+# and damage: a minute of it with assertions in Debian's PostgreSQL, or ten with the
+# sanitizers in one that is built for them, once. SEED=... does the same again,
+# HARD_SECONDS=... is how long.
+test-fuzz test-hard: export COPT = -Werror -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wshadow
+test-fuzz:
+	test/setup
+	test/hard/run assertions
+
+test-hard:
+	test/setup hard
+	test/hard/run sanitized
 
 demo:
 	test/setup
