@@ -65,7 +65,8 @@ BEGIN
 	END IF;
 	SELECT n.nspname INTO STRICT home
 	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-	WHERE e.extname = 'pay_idem';
+	WHERE e.extname = 'pay_idem'
+	LIMIT 1;	-- under an old snapshot a GRANT of ours leaves two versions of the schema's row
 	EXECUTE format('SELECT t FROM unnest(''{pay_payment, pay_dispute}''::text[]) t
 		WHERE %1$I.pay_trusts(to_regclass(format(''%%I.%%I'', %1$L, t))) IS NOT TRUE LIMIT 1', home) INTO missing;
 	IF missing IS NOT NULL THEN

@@ -54,7 +54,8 @@ BEGIN
 
 	SELECT n.nspname INTO STRICT home
 	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-	WHERE e.extname = 'pay_idem';
+	WHERE e.extname = 'pay_idem'
+	LIMIT 1;	-- under an old snapshot a GRANT of ours leaves two versions of the schema's row
 
 	FOR name IN SELECT jsonb_array_elements_text(readable_by_kind -> 'auditor')
 	LOOP
@@ -67,6 +68,8 @@ BEGIN
 				HINT = 'SELECT pay_install(); creates the tables, or brings them up to date.';
 	END LOOP;
 	EXECUTE format('SELECT %1$I.pay_refuse_superuser(to_regclass(%2$L))', home, format('%I.pay_grantee', home));
+	-- two at the same instant would meet in the catalogs, where PostgreSQL says XX000
+	EXECUTE format('LOCK TABLE %I.pay_grantee IN SHARE ROW EXCLUSIVE MODE', home);
 
 	-- For one merchant and for all is for all: say so, rather than restrict nothing.
 	EXECUTE format('SELECT g.kind FROM %I.pay_grantee g
@@ -78,9 +81,7 @@ BEGIN
 					CASE WHEN merchant IS NULL THEN 'some merchants only' ELSE 'all merchants' END),
 				HINT = 'Take its rights back with pay_revoke() first, or give them to another role.';
 	END IF;
-	EXECUTE format('INSERT INTO %1$I.pay_grantee (role, kind, merchant) SELECT $1::name, $2, $3
-		WHERE NOT EXISTS (SELECT FROM %1$I.pay_grantee g
-			WHERE g.role = $1::name AND g.kind = $2 AND g.merchant IS NOT DISTINCT FROM $3)', home)
+	EXECUTE format('INSERT INTO %1$I.pay_grantee (role, kind, merchant) VALUES ($1::name, $2, $3) ON CONFLICT DO NOTHING', home)
 		USING role, kind, merchant;
 
 	-- who may not give it has no need to where the role has it
@@ -131,7 +132,8 @@ BEGIN
 	END IF;
 	SELECT n.nspname INTO STRICT home
 	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-	WHERE e.extname = 'pay_idem';
+	WHERE e.extname = 'pay_idem'
+	LIMIT 1;	-- under an old snapshot a GRANT of ours leaves two versions of the schema's row
 	EXECUTE format('SELECT %I.pay_trusts(to_regclass(%L))', home, format('%I.pay_grantee', home)) INTO installed;
 	IF installed IS NOT TRUE THEN
 		RAISE EXCEPTION 'pay_idem is not installed in this database'
@@ -140,6 +142,8 @@ BEGIN
 				HINT = 'SELECT pay_install(); creates the tables, or brings them up to date.';
 	END IF;
 	EXECUTE format('SELECT %1$I.pay_refuse_superuser(to_regclass(%2$L))', home, format('%I.pay_grantee', home));
+	-- two at the same instant would meet in the catalogs, where PostgreSQL says XX000
+	EXECUTE format('LOCK TABLE %I.pay_grantee IN SHARE ROW EXCLUSIVE MODE', home);
 
 	-- first what it may do, then for whom
 	IF EXISTS (SELECT FROM pg_roles r WHERE r.rolname = pay_revoke.role) THEN
