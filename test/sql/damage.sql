@@ -53,7 +53,8 @@ $$;
 
 -- Reviews of damage; not those that another test's rows have.
 CREATE VIEW damage_test.review AS
-SELECT * FROM pay_review WHERE kind = 'damaged' AND trade_no <> '019b76da80008000800123456789abcd';
+SELECT * FROM pay_review WHERE kind = 'damaged' AND trade_no <> '019b76da80008000800123456789abcd'
+	AND (pay_no IS NULL OR pay_no IN (SELECT pay_no FROM pay_payment WHERE merchant = 'damage'));
 
 -- What a call answers: the decision; of an error the SQLSTATE, and what it says is kept.
 CREATE FUNCTION damage_test.ask(call text, INOUT said text, OUT answer text) LANGUAGE plpgsql AS $$
