@@ -15,6 +15,7 @@
 #include "access/tableam.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/sinval.h"
 #include "tables.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -28,7 +29,6 @@
 static struct
 {
 	bool		valid;
-	bool		changed;		/* something did, since we began to look */
 	Oid			user;
 	uint64		edition;		/* of the catalog */
 	bool		superusers_tables;	/* the tables' owner is a superuser */
@@ -48,7 +48,6 @@ static void
 ForgetCaller(Datum arg, int cacheid, uint32 hashvalue)
 {
 	remembered.valid = false;
-	remembered.changed = true;
 }
 
 static void
@@ -106,30 +105,37 @@ ReadMerchants(Relation rel, const PayTableMap *map, Oid user)
 	return all ? NIL : merchants;
 }
 
-/* Read which merchants pay_grantee names for the user; NIL: all. */
-static List *
-LookUpMerchants(Oid user)
+/*
+ * Read which merchants pay_grantee names for the user; NIL: all.  False where the
+ * table changed since the catalog was filled, and these messages had come in: what
+ * we know of its columns may be old.
+ */
+static bool
+LookUpMerchants(Oid user, uint64 messages, List **merchants)
 {
 	const PayTableMap *map = &pay_catalog.table[PAY_GRANTEE_TABLE];
 	Relation	rel;
-	List	   *merchants = NIL;
+	bool		same;
 
+	*merchants = NIL;
 	if (superuser_arg(user) || has_privs_of_role(user, pay_catalog.owner))
-		return NIL;
+		return true;
 	rel = try_relation_open(map->relid, AccessShareLock);
-	if (rel == NULL)
-	{
+	same = rel != NULL && messages == SharedInvalidMessageCounter;
+	if (same)
+		*merchants = ReadMerchants(rel, map, user);
+	if (rel != NULL)
+		table_close(rel, AccessShareLock);
+	else
 		pay_catalog.valid = false;
-		return NIL;
-	}
-	/* changed before we had the lock: what we know of its columns may be old */
-	if (pay_catalog.valid)
-		merchants = ReadMerchants(rel, map, user);
-	table_close(rel, AccessShareLock);
-	return merchants;
+	return same;
 }
 
-/* Look everything up; what changes meanwhile makes us look again. */
+/*
+ * Look everything up; what changes meanwhile makes us look again.  The counter says
+ * whether something did, as for PayFillCatalog(): under debug_discard_caches what is
+ * remembered is forgotten at each look-up, and this would never end.
+ */
 static void
 Remember(Oid home, Oid user)
 {
@@ -142,18 +148,21 @@ Remember(Oid home, Oid user)
 	remembered.valid = false;
 	while (!remembered.valid)
 	{
+		uint64		messages;
+		bool		same;
+
 		CHECK_FOR_INTERRUPTS();
 		PayFillCatalog(home);
-		remembered.changed = false;
+		messages = SharedInvalidMessageCounter;
 		remembered.user = user;
 		remembered.edition = pay_catalog.edition;
 		remembered.superusers_tables = superuser_arg(pay_catalog.owner);
 		MemoryContextReset(remembered.context);
 		old = MemoryContextSwitchTo(remembered.context);
-		remembered.merchants = LookUpMerchants(user);
+		same = LookUpMerchants(user, messages, &remembered.merchants);
 		MemoryContextSwitchTo(old);
 		/* not before all of it is known: an error must not leave half of it behind */
-		remembered.valid = !remembered.changed && pay_catalog.valid;
+		remembered.valid = same && messages == SharedInvalidMessageCounter;
 	}
 }
 
