@@ -6,7 +6,7 @@ COMMENT ON TYPE pay_state IS
 COMMENT ON TYPE pay_decision IS
 	'what a call answers: proceed, replayed, in_progress, already_paid, unknown, confirm, throttled, unavailable, closed, applied, unchanged, stale, surplus, mismatch, unmatched';
 COMMENT ON TYPE pay_refund_state IS
-	'state of a refund: requested, processing, succeeded, failed, abnormal, unknown, cancelled';
+	'state of a refund: requested, processing, succeeded, failed, abnormal, unknown, cancelled, returned';
 
 CREATE FUNCTION pay_can(from_state text, to_state text) RETURNS boolean
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';

@@ -22,16 +22,17 @@ COMMENT ON COLUMN pay_refund_result.currency IS 'ISO 4217 code';
 COMMENT ON COLUMN pay_refund_result.refundable IS 'what of this attempt''s money can still be refunded, in minor units';
 COMMENT ON COLUMN pay_refund_result.detail IS 'for people: why it was decided so. Do not parse it';
 
-CREATE FUNCTION pay_refund(trade_no text, refund_no text, amount bigint, reason text) RETURNS pay_refund_result
+CREATE FUNCTION pay_refund(trade_no text, refund_no text, amount bigint, reason text,
+	currency text DEFAULT NULL, confirm boolean DEFAULT false) RETURNS pay_refund_result
 	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION pay_refund(text, text, bigint, text) IS
-	'reserves money of a paid attempt (the payment''s number means its winner) to go back: proceed (commit, then ask the channel), or replayed: this refund is under way or done. After failed the same refund_no tries again. Amount in minor units. PY400, PY404, PY409 not paid or more than is refundable, PY422 same refund_no with other content';
+COMMENT ON FUNCTION pay_refund(text, text, bigint, text, text, boolean) IS
+	'reserves money of a paid attempt (the payment''s number means its winner) to go back: proceed (commit, then ask the channel), replayed (this refund is under way or done), or confirm (another number was given for the same amount and reason a moment ago; nothing was written). After failed the same refund_no tries again. Amount in minor units. PY400, PY404, PY409 not paid or more than is refundable, PY422 same refund_no with other content';
 
 CREATE FUNCTION pay_refund_transition(refund_no text, to_state text, reason text DEFAULT NULL,
 	channel_txn text DEFAULT NULL, merchant text DEFAULT '') RETURNS pay_refund_result
 	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION pay_refund_transition(text, text, text, text, text) IS
-	'the caller''s own step of a refund: applied or unchanged. PY400, PY404 no such refund, PY409 illegal step, or money that is no longer refundable';
+	'the caller''s own step of a refund: applied, unchanged, or mismatch (it succeeded by another transaction, or its transaction is another refund''s). PY400, PY404 no such refund, PY409 illegal step, or money that is no longer refundable';
 
 CREATE FUNCTION pay_refund_callback(channel text, callback_id text, refund_no text, reported text,
 	amount bigint DEFAULT NULL, currency text DEFAULT NULL, trade_no text DEFAULT NULL,

@@ -11,16 +11,16 @@ COMMENT ON FUNCTION pay_transition(text, text, text, bigint, text, text, text) I
 
 CREATE FUNCTION pay_callback(channel text, callback_id text, trade_no text, reported text,
 	amount bigint DEFAULT NULL, currency text DEFAULT NULL, channel_txn text DEFAULT NULL,
-	occurred_at timestamptz DEFAULT NULL, payload jsonb DEFAULT NULL)
+	occurred_at timestamptz DEFAULT NULL, payload jsonb DEFAULT NULL, merchant text DEFAULT NULL)
 	RETURNS pay_result
 	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION pay_callback(text, text, text, text, bigint, text, text, timestamptz, jsonb) IS
-	'a channel''s report: applied, unchanged, replayed, stale, surplus, mismatch, or unmatched (answer the channel "not OK"). callback_id NULL is a query''s answer. paid and authorized need amount and currency. PY400 arguments that mean nothing';
+COMMENT ON FUNCTION pay_callback(text, text, text, text, bigint, text, text, timestamptz, jsonb, text) IS
+	'a channel''s report: applied, unchanged, replayed, stale, surplus, mismatch, or unmatched (answer the channel "not OK"). callback_id NULL is a query''s answer. paid and authorized need amount and currency. merchant: whose keys verified the message; another merchant''s number is unmatched. PY400 arguments that mean nothing';
 
 CREATE FUNCTION pay_review_resolve(review_id bigint, verdict text, reason text) RETURNS pay_result
 	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION pay_review_resolve(bigint, text, text) IS
-	'a person''s verdict on a review: accept (the money counts as reported), refund (the money arrived and goes back) or dismiss (nothing follows): applied, or unchanged if resolved so before. PY400, PY404 no such review, PY409 resolved otherwise or not possible';
+	'a person''s verdict on a review: accept (the money counts as reported), refund (the money arrived and goes back), alias (the transaction is another name of one that is counted), same (the refund is ours, under the channel''s number) or dismiss (nothing follows): applied, or unchanged if resolved so before. PY400, PY404 no such review, PY409 resolved otherwise or not possible';
 
 CREATE FUNCTION pay_history(trade_no text,
 	OUT seq integer, OUT recorded_at timestamptz, OUT source text, OUT message_id text,

@@ -19,19 +19,19 @@ DECLARE
 		"worker": ["pay_credential", "pay_transition", "pay_callback", "pay_callbacks", "pay_query",
 			"pay_refund_transition", "pay_refund_callback", "pay_claim", "pay_hold_done"],
 		"ops": ["pay_transition", "pay_query", "pay_history", "pay_review_resolve", "pay_import",
-			"pay_refund", "pay_refund_transition", "pay_dispute_open", "pay_dispute_resolve", "pay_dispute_case", "pay_suspects"],
+			"pay_refund", "pay_refund_transition", "pay_dispute_open", "pay_dispute_resolve", "pay_dispute_case", "pay_suspects", "pay_adopt_database"],
 		"auditor": ["pay_query", "pay_history", "pay_dispute_case", "pay_suspects"]}';
 	-- these answer about all merchants
-	not_for_one_merchant CONSTANT text[] := '{pay_import, pay_suspects}';
+	not_for_one_merchant CONSTANT text[] := '{pay_import, pay_suspects, pay_adopt_database}';
 	readable_by_kind CONSTANT jsonb := '{
 		"checkout": [],
 		"reports": [],
 		"app": [],
 		"worker": ["pay_channel"],
 		"ops": ["pay_channel", "pay_payment", "pay_attempt", "pay_event", "pay_review", "pay_refund", "pay_dispute", "pay_balance",
-			"pay_task", "pay_resource", "pay_hold"],
+			"pay_task", "pay_resource", "pay_hold", "pay_database"],
 		"auditor": ["pay_channel", "pay_payment", "pay_attempt", "pay_event", "pay_review", "pay_refund", "pay_dispute", "pay_balance",
-			"pay_task", "pay_resource", "pay_hold", "pay_grantee"]}';
+			"pay_task", "pay_resource", "pay_hold", "pay_grantee", "pay_database"]}';
 	name text;
 	other text;
 	installed boolean;
@@ -160,7 +160,7 @@ BEGIN
 			SELECT c.oid::regclass::text
 			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 			WHERE n.nspname = home AND c.relname = ANY ('{pay_channel, pay_payment, pay_attempt, pay_event, pay_review, pay_refund,
-					pay_dispute, pay_balance, pay_task, pay_resource, pay_hold, pay_grantee}')
+					pay_dispute, pay_balance, pay_task, pay_resource, pay_hold, pay_database, pay_grantee}')
 				AND EXISTS (SELECT FROM aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
 					WHERE r.rolname = pay_revoke.role AND r.oid <> c.relowner)
 		LOOP
@@ -184,12 +184,13 @@ REVOKE ALL ON FUNCTION
 	pay_credential(text, text, interval),
 	pay_query(text, text),
 	pay_transition(text, text, text, bigint, text, text, text),
-	pay_callback(text, text, text, text, bigint, text, text, timestamptz, jsonb),
+	pay_callback(text, text, text, text, bigint, text, text, timestamptz, jsonb, text),
 	pay_callbacks(jsonb),
-	pay_refund(text, text, bigint, text),
+	pay_refund(text, text, bigint, text, text, boolean),
 	pay_refund_transition(text, text, text, text, text),
 	pay_refund_callback(text, text, text, text, bigint, text, text, text, timestamptz, jsonb, text, text),
 	pay_claim(text, integer, interval, text[]),
+	pay_adopt_database(text),
 	pay_import(jsonb),
 	pay_hold_done(text, text, text),
 	pay_dispute_open(text, text, text),

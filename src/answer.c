@@ -182,7 +182,7 @@ PayCheckRefundState(const text *label, const char *name, PayRefundState *state, 
 	if (*state != PAY_NO_REFUND_STATE)
 		return true;
 	return PaySetFault(fault, psprintf("invalid %s: \"%s\"", name, text_to_cstring(label)),
-					  "A refund is requested, processing, succeeded, failed, abnormal, unknown or cancelled.",
+					  "A refund is requested, processing, succeeded, failed, abnormal, unknown, cancelled or returned.",
 					  NULL);
 }
 

@@ -40,7 +40,8 @@ static const PayJsonKey message_keys[] = {
 	{"currency", PAY_JSON_TEXT},
 	{"channel_txn", PAY_JSON_TEXT},
 	{"occurred_at", PAY_JSON_TIME},
-	{"payload", PAY_JSON_ANY}
+	{"payload", PAY_JSON_ANY},
+	{"merchant", PAY_JSON_TEXT}
 };
 
 typedef struct Message
@@ -289,6 +290,8 @@ CompareByReview(const void *a, const void *b)
 		difference = PayCompareTexts(x->trade_no, y->trade_no);
 	if (difference == 0)
 		difference = PayCompareTexts(x->news.message_id, y->news.message_id);
+	if (difference == 0)
+		difference = PayCompareTexts(x->news.merchant, y->news.merchant);
 	return difference != 0 ? difference : (*(Message *const *) a)->n - (*(Message *const *) b)->n;
 }
 
@@ -319,7 +322,8 @@ pay_callbacks(PG_FUNCTION_ARGS)
 	elements = PayElementsArgument(fcinfo, 0, "messages", &batch.count);
 	InitMaterializedSRF(fcinfo, 0);
 	batch.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	batch.store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_EVENT_TABLE));
+	batch.store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_EVENT_TABLE) |
+							   PAY_LOOK_AT(PAY_REVIEW_TABLE));
 	batch.context = CurrentMemoryContext;
 	error_context_stack = &which;
 

@@ -19,6 +19,7 @@
 
 #include "answer.h"
 #include "catalog/pg_type.h"
+#include "database.h"
 #include "deadline.h"
 #include "errors.h"
 #include "fmgr.h"
@@ -82,6 +83,7 @@ enum
 	CLAIM_CHANNEL_TXN,
 	CLAIM_TRIES,
 	CLAIM_LEASE_UNTIL,
+	CLAIM_KIND,
 	CLAIM_COLUMNS
 };
 
@@ -158,6 +160,9 @@ HandOut(Claim *claim, const PayTask *task, const Subject *subject)
 	{
 		SetTextColumn(values, nulls, CLAIM_REFUND_NO, task->refund_no);
 		SetColumn(values, nulls, CLAIM_AMOUNT, Int64GetDatum(subject->refund.amount));
+		SetTextColumn(values, nulls, CLAIM_KIND, subject->refund.kind);
+		if (subject->refund.of_txn != NULL)
+			SetTextColumn(values, nulls, CLAIM_CHANNEL_TXN, subject->refund.of_txn);
 	}
 	if (task->resource != NULL)
 	{
@@ -177,14 +182,24 @@ typedef enum Turn
 	EXHAUSTED					/* the schedule is over */
 } Turn;
 
+/* When the next question is due about what was answered; PAY_NO_TIME if there is none. */
+static TimestampTz
+NextQuestion(const PayTask *task, const Subject *subject)
+{
+	if (task->refund_no != NULL && subject->refund.state == PAY_REFUND_PROCESSING)
+		return PayHeldQuestionTime(&subject->channel, task->tries - 1, task->claimed_at, subject->refund.requested_at);
+	if (task->refund_no == NULL && subject->attempt->state == PAY_AUTHORIZED)
+		return PayHeldQuestionTime(&subject->channel, task->tries - 1, task->claimed_at, subject->attempt->opened_at);
+	return PayQuestionTime(&subject->channel, task->tries, task->claimed_at);
+}
+
 /*
  * Is it a task's turn, which is due?
  *
- * answered		whoever got it last has reported since
  * next			if it is not: when it will be
  */
 static Turn
-TakeTurn(const Claim *claim, PayTask *task, const PayChannel *channel, bool answered, TimestampTz *next)
+TakeTurn(const Claim *claim, PayTask *task, const Subject *subject, TimestampTz *next)
 {
 	if (task->claimed_at == PAY_NO_TIME)
 	{
@@ -192,15 +207,39 @@ TakeTurn(const Claim *claim, PayTask *task, const PayChannel *channel, bool answ
 		return ITS_TURN;
 	}
 	/* a question that nobody put, or whose answer was lost, is none: an outage uses up no schedule */
-	if (!answered)
+	if (*subject->asked_by != NULL)
 		return ITS_TURN;
-	*next = PayQuestionTime(channel, task->tries, task->claimed_at);
+	*next = NextQuestion(task, subject);
 	if (*next == PAY_NO_TIME)
 		return EXHAUSTED;
 	task->tries++;
 	if (*next <= claim->now)
 		return ITS_TURN;
 	/* when it is due again it is its turn, whatever jitter would be drawn then */
+	task->claimed_at = PAY_NO_TIME;
+	return NOT_YET;
+}
+
+/* More left than came: what we were to send besides waits, for nothing further goes back meanwhile. */
+static bool
+IsHeldBack(const Subject *subject)
+{
+	return subject->action == SUBMIT_REFUND && subject->attempt->amount_overdrawn > 0 &&
+		!PayTextIs(subject->refund.kind, "extra");
+}
+
+/*
+ * The same for what is held back: it is looked at by the channel's schedule, until
+ * the money is there again or a person calls it off.
+ */
+static Turn
+PutOff(const Claim *claim, PayTask *task, const Subject *subject, TimestampTz *next)
+{
+	task->tries = Max(task->tries, 1);
+	*next = PayQuestionTime(&subject->channel, task->tries, claim->now);
+	if (*next == PAY_NO_TIME)
+		return EXHAUSTED;
+	task->tries++;
 	task->claimed_at = PAY_NO_TIME;
 	return NOT_YET;
 }
@@ -433,7 +472,23 @@ Reschedule(PayStore *store, PayTask *task, Subject *subject, TimestampTz due_at)
 	Update(store, task, subject);
 }
 
-/* Nobody could say what became of it: a person must. */
+/* What a person is told when the schedule of questions is over. */
+static const char *
+DescribeExhausted(const PayTask *task, const Subject *subject)
+{
+	if (IsHeldBack(subject))
+		return psprintf("%lld more left than the attempt collected, so this refund was not sent: step it to failed, or to succeeded if it went back all the same",
+						(long long) subject->attempt->amount_overdrawn);
+	if (task->refund_no != NULL)
+		return psprintf("the channel was asked to the end of its schedule and the refund is %s: ask there and step it",
+						subject->state);
+	if (subject->attempt->state == PAY_AUTHORIZED)
+		return "the money has been authorized for as long as the channel's row says: capture it, or void it by stepping to closing";
+	return psprintf("the channel was asked to the end of its schedule and the attempt is %s: ask there and report it",
+					subject->state);
+}
+
+/* The questions are over and it is not: a person must look. */
 static void
 GiveUp(Claim *claim, PayTask *task, Subject *subject)
 {
@@ -441,10 +496,7 @@ GiveUp(Claim *claim, PayTask *task, Subject *subject)
 
 	news.refund_no = task->refund_no;
 	PayOpenReview(claim->store, "exhausted", &subject->record, subject->attempt, &news,
-				  PayNumberText(subject->attempt->trade_no),
-				  task->refund_no != NULL ?
-				  "nobody could say what became of this refund: ask the channel and step it" :
-				  "nobody could say what became of this attempt: ask the channel and report it");
+				  PayNumberText(subject->attempt->trade_no), DescribeExhausted(task, subject));
 	*subject->check_at = PAY_NO_TASK;
 	Update(claim->store, task, subject);
 	Drop(claim, task);
@@ -495,7 +547,7 @@ CarryOut(Claim *claim, PayTask *task, Subject *subject)
 	if (task->resource != NULL)
 		task->tries = Min(task->tries + 1, PG_INT16_MAX);
 	else
-		turn = TakeTurn(claim, task, &subject->channel, *subject->asked_by == NULL, &next);
+		turn = IsHeldBack(subject) ? PutOff(claim, task, subject, &next) : TakeTurn(claim, task, subject, &next);
 	if (turn == NOT_YET)
 		Reschedule(store, task, subject, next);
 	else if (turn == EXHAUSTED)
@@ -510,6 +562,8 @@ CarryOut(Claim *claim, PayTask *task, Subject *subject)
 	}
 	*subject->asked_by = claim->worker;
 	task->claimed_at = claim->now;
+	if (subject->action == SUBMIT_REFUND)
+		subject->refund.handed_out_at = claim->now;
 	Reschedule(store, task, subject, claim->lease_until);
 	HandOut(claim, task, subject);
 }
@@ -675,7 +729,9 @@ pay_claim(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	claim.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	claim.store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_TASK_TABLE));
+	claim.store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_TASK_TABLE) |
+							   PAY_LOOK_AT(PAY_DATABASE_TABLE));
+	PayCheckDatabaseIsAdopted(claim.store);
 	due = PayBeginDue(claim.store, claim.now);
 	while (claim.handed_out < max_tasks && claim.dropped < MAX_DROPS)
 	{

@@ -20,6 +20,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "commands/trigger.h"
 #include "errors.h"
 #include "executor/spi.h"
@@ -40,10 +41,10 @@
 #include "utils/timestamp.h"
 
 /* What a direct UPDATE may change of our columns; all others are protected. */
-#define MAX_CHANGEABLE 10
+#define MAX_CHANGEABLE 12
 static const char *const changeable[PAY_TABLES][MAX_CHANGEABLE] = {
 	[PAY_CHANNEL_TABLE] = {"max_attempts", "can_resubmit", "can_close", "can_reverse", "resubmit_after",
-	"timeout", "schedule"},
+	"resubmit_within", "timeout", "schedule", "schedule_held", "held_for", "message_ids"},
 	[PAY_PAYMENT_TABLE] = {"state", "winner", "amount_collected", "valid_until", "multi",
 	"end_requested", "payer", "metadata"},
 	[PAY_ATTEMPT_TABLE] = {"state", "amount_to_capture", "amount_collected", "handed_out_at",
@@ -473,6 +474,21 @@ ReplaceChannel(PayStore *store, TriggerData *trigger)
 		PayReplaceChannel(store, &new_row);
 }
 
+/*
+ * A row of pay_database comes in, by a restore: it takes the place of what says
+ * that this cluster was adopted.  So a data-only restore works into tables that
+ * pay_install() made; and where what comes in was written in another cluster,
+ * they are a copy until somebody adopts them.
+ */
+static void
+ForgetAdoption(PayStore *store)
+{
+	PayDatabase adopted;
+
+	if (PayFindDatabase(store, (int64) GetSystemIdentifier(), &adopted))
+		PayForgetDatabase(store, &adopted);
+}
+
 /* Does anybody hold this resource, or has spent it? */
 static bool
 IsTaken(PayStore *store, TriggerData *trigger)
@@ -554,6 +570,9 @@ pay_guard(PG_FUNCTION_ARGS)
 	else if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) && table == PAY_CHANNEL_TABLE &&
 			 TRIGGER_FIRED_BEFORE(trigger->tg_event))
 		ReplaceChannel(store, trigger);
+	else if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) && table == PAY_DATABASE_TABLE &&
+			 TRIGGER_FIRED_BEFORE(trigger->tg_event))
+		ForgetAdoption(store);
 	PayStoreClose(store);
 	return PointerGetDatum(result);
 }

@@ -226,7 +226,7 @@ LockOne(PayStore *store, text *merchant, PayWanted *want, const PayPayment *repl
 	return PayLockResource(store, &want->resource) && IsToBeHad(store, want, replaced);
 }
 
-const char *
+const PayWanted *
 PayLockWanted(PayStore *store, text *merchant, List *wanted, const PayPayment *replaced)
 {
 	ListCell   *cell;
@@ -238,7 +238,7 @@ PayLockWanted(PayStore *store, text *merchant, List *wanted, const PayPayment *r
 
 		FindWanted(store, merchant, want);
 		if (!IsToBeHad(store, want, replaced))
-			return text_to_cstring(want->name);
+			return want;
 	}
 	foreach(cell, WithGivenBack(store, wanted, replaced))
 	{
@@ -247,7 +247,7 @@ PayLockWanted(PayStore *store, text *merchant, List *wanted, const PayPayment *r
 		if (LockOne(store, merchant, want, replaced))
 			continue;
 		PayForgetWanted(store, wanted);
-		return text_to_cstring(want->name);
+		return want;
 	}
 	return NULL;
 }
@@ -310,6 +310,8 @@ PayTakeWanted(PayStore *store, const PayPayment *payment, List *wanted)
 		if (!PayFindResource(store, payment->merchant, want->name, &want->resource))
 			elog(ERROR, "resource \"%s\" is gone", text_to_cstring(want->name));
 		want->resource.taken += want->quantity;
+		if (want->resource.capacity == 1)
+			want->resource.taken_by = payment->pay_no;
 		PayUpdateResource(store, &want->resource);
 		memset(&hold, 0, sizeof(hold));
 		hold.pay_no = payment->pay_no;
@@ -322,8 +324,9 @@ PayTakeWanted(PayStore *store, const PayPayment *payment, List *wanted)
 		hold.resource = want->name;
 		PayInsertHold(store, &hold);
 	}
-	/* where nobody pays or closes it, somebody must give them back */
-	PayQueueAttempt(store, payment->pay_no, 0, payment->valid_until);
+	/* where nobody pays or closes it, somebody must give them back; an order of amount 0 is paid and has no such time */
+	if (payment->valid_until != PAY_NO_TIME)
+		PayQueueAttempt(store, payment->pay_no, 0, payment->valid_until);
 }
 
 /* ---- settling ---- */

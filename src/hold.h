@@ -44,11 +44,11 @@ extern List *PayHoldsArgument(FunctionCallInfo fcinfo, int n);
 extern List *PayWantedStill(PayStore *store, const PayPayment *payment, List *wanted);
 
 /*
- * Lock the wanted resources; NULL, or the name of one that is not to be had
+ * Lock the wanted resources; NULL, or one that is not to be had, with its row
  * (then nothing is written).  What the payment that is to be replaced (or NULL)
  * holds counts as free.  PY400 if there is no such resource.
  */
-extern const char *PayLockWanted(PayStore *store, text *merchant, List *wanted, const PayPayment *replaced);
+extern const PayWanted *PayLockWanted(PayStore *store, text *merchant, List *wanted, const PayPayment *replaced);
 
 /* Nothing is taken after all: leave no row that was made for it. */
 extern void PayForgetWanted(PayStore *store, List *wanted);

@@ -293,6 +293,7 @@ OpenNext(Telling *telling, const PayNews *step)
 	attempt->amount = old->amount;
 	attempt->opened_at = attempt->handed_out_at =
 		old->opened_at != PAY_NO_TIME ? old->opened_at : telling->clock;
+	attempt->reported_at = PAY_NO_TIME;
 	attempt->credential_expires_at = PAY_NO_TIME;
 	attempt->check_at = PAY_NO_TIME;
 	attempt->attempt = routes->n;

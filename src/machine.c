@@ -61,7 +61,8 @@ static const char *const refund_state_label[PAY_LAST_REFUND_STATE + 1] = {
 	[PAY_REFUND_FAILED] = "failed",
 	[PAY_REFUND_ABNORMAL] = "abnormal",
 	[PAY_REFUND_UNKNOWN] = "unknown",
-	[PAY_REFUND_CANCELLED] = "cancelled"
+	[PAY_REFUND_CANCELLED] = "cancelled",
+	[PAY_REFUND_RETURNED] = "returned"
 };
 
 static const PayLabels pay_state_labels = {"pay_state", PAY_LAST_STATE, state_label};
@@ -118,6 +119,7 @@ static const PayMachine attempt_machine = {
 	}
 };
 
+/* Money that the bank sends back, and what was called off too late, are the channel's word. */
 static const PayMachine refund_machine = {
 	"refund", &pay_refund_state_labels, PAY_REFUND_REQUESTED, {
 		[PAY_REFUND_REQUESTED] = TO(PAY_REFUND_PROCESSING) | TO(PAY_REFUND_SUCCEEDED) |
@@ -126,6 +128,9 @@ static const PayMachine refund_machine = {
 		TO(PAY_REFUND_ABNORMAL) | TO(PAY_REFUND_UNKNOWN),
 		[PAY_REFUND_UNKNOWN] = TO(PAY_REFUND_PROCESSING) | TO(PAY_REFUND_SUCCEEDED) |
 		TO(PAY_REFUND_FAILED) | TO(PAY_REFUND_ABNORMAL),
+		[PAY_REFUND_SUCCEEDED] = TO(PAY_REFUND_RETURNED),
+		[PAY_REFUND_RETURNED] = TO(PAY_REFUND_SUCCEEDED),
+		[PAY_REFUND_CANCELLED] = TO(PAY_REFUND_PROCESSING) | TO(PAY_REFUND_SUCCEEDED),
 		[PAY_REFUND_FAILED] = TO(PAY_REFUND_REQUESTED) | TO(PAY_REFUND_PROCESSING) |
 		TO(PAY_REFUND_SUCCEEDED) | TO(PAY_REFUND_CANCELLED),
 		[PAY_REFUND_ABNORMAL] = TO(PAY_REFUND_PROCESSING) | TO(PAY_REFUND_SUCCEEDED) |
@@ -175,6 +180,12 @@ PayRefundReserves(PayRefundState state)
 {
 	return state == PAY_REFUND_REQUESTED || state == PAY_REFUND_PROCESSING ||
 		state == PAY_REFUND_UNKNOWN || state == PAY_REFUND_ABNORMAL;
+}
+
+bool
+PayRefundTakes(PayRefundState state)
+{
+	return PayRefundReserves(state) || state == PAY_REFUND_SUCCEEDED;
 }
 
 bool

@@ -66,10 +66,11 @@ typedef enum PayRefundState
 	PAY_REFUND_FAILED = 4,
 	PAY_REFUND_ABNORMAL = 5,
 	PAY_REFUND_UNKNOWN = 6,
-	PAY_REFUND_CANCELLED = 7
+	PAY_REFUND_CANCELLED = 7,
+	PAY_REFUND_RETURNED = 8
 } PayRefundState;
 
-#define PAY_LAST_REFUND_STATE PAY_REFUND_CANCELLED
+#define PAY_LAST_REFUND_STATE PAY_REFUND_RETURNED
 
 /* Label of a state or decision; NULL where there is none. */
 extern const char *PayStateLabel(PayState state);
@@ -92,6 +93,9 @@ extern char *PayRefundStepsFrom(PayRefundState from);
 
 /* Does a refund in this state keep its amount from others, though the money has not gone yet? */
 extern bool PayRefundReserves(PayRefundState state);
+
+/* Does it keep its amount from others at all: reserved, or gone? */
+extern bool PayRefundTakes(PayRefundState state);
 
 /* Can money still arrive through an attempt in this state, by its own course? */
 extern bool PayAttemptIsOpen(PayState state);

@@ -22,6 +22,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "record.h"
+#include "review.h"
 #include "settings.h"
 #include "task.h"
 #include "utils/builtins.h"
@@ -78,6 +79,8 @@ typedef struct Sighting
 #define MAX_LOOKALIKES 100
 
 static const char unknown_outcome[] = "the outcome of this attempt is not known: query or close it first";
+static const char payer_became_known[] = "the payer became known";
+static const char nothing_to_pay[] = "nothing is to be paid for this order";
 static const char past_its_time[] = "the order is past its time: query or close this attempt first";
 
 /* ---- rules ---- */
@@ -175,11 +178,10 @@ CheckSameContent(const PayPayment *payment, const Request *request)
 		appendStringInfo(&facts, "currency is %s, not %s",
 						 text_to_cstring(payment->currency), text_to_cstring(request->currency));
 	}
-	if (request->payer != NULL && !PayTextsEqual(payment->payer, request->payer))
+	if (request->payer != NULL && payment->payer != NULL && !PayTextsEqual(payment->payer, request->payer))
 	{
 		DIFFERS("payer");
-		appendStringInfo(&facts, "payer is %s, not \"%s\"",
-						 payment->payer ? psprintf("\"%s\"", text_to_cstring(payment->payer)) : "NULL",
+		appendStringInfo(&facts, "payer is \"%s\", not \"%s\"", text_to_cstring(payment->payer),
 						 text_to_cstring(request->payer));
 	}
 	if (request->has_multi && payment->multi != request->multi)
@@ -237,6 +239,13 @@ IsDueAgain(const PayAttempt *attempt, const PayChannel *channel, TimestampTz now
 	return PayAfter(attempt->handed_out_at, &channel->resubmit_after) <= now;
 }
 
+/* Did the channel speak of it since somebody was last told to call? */
+static bool
+HasReachedChannel(const PayAttempt *attempt)
+{
+	return attempt->reported_at != PAY_NO_TIME && attempt->reported_at >= attempt->handed_out_at;
+}
+
 /*
  * Rule 6 for an attempt in paying: show its credential, or hand it out again,
  * because nobody knows whether the first caller reached the channel.
@@ -260,6 +269,12 @@ DecidePaying(const Request *request, PayAttempt *attempt, const PayChannel *chan
 	if (!channel->can_resubmit)
 		return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, attempt,
 			"the channel does not take a number twice: query or close this attempt first"};
+	if (HasReachedChannel(attempt))
+		return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, attempt,
+			"the channel has this attempt: query or close it first"};
+	if (PayAfter(attempt->opened_at, &channel->resubmit_within) <= now)
+		return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, attempt,
+			"the channel may have forgotten this number and would collect again: query or close this attempt first"};
 	/* a caller who asked for another channel would send this number there */
 	if (!same_route)
 		return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, attempt,
@@ -269,7 +284,7 @@ DecidePaying(const Request *request, PayAttempt *attempt, const PayChannel *chan
 }
 
 /*
- * The rules of prepay about the order itself, in their order (2 to 7 and 10).
+ * The rules of prepay about an order that is not paid, in their order (2 to 7 and 10).
  *
  * channel		of the subject attempt
  * money_review	a review about money of this payment is open
@@ -285,8 +300,6 @@ DecidePrepay(const PayRecord *record, const Request *request, PayAttempt *subjec
 	bool		ends = PayRecordEnds(record, now);
 	const PayChannel *wanted = request->channel ? request->channel : channel;
 
-	if (state == PAY_PAID)
-		return (Verdict) {JUST_ANSWER, PAY_ALREADY_PAID, subject, NULL};
 	if (!PayRecordWaits(record))
 		return (Verdict) {JUST_ANSWER, PAY_IS_CLOSED, subject,
 			PayPaymentIsFinal(state) ? NULL : "the order was replaced by another"};
@@ -349,13 +362,34 @@ DecideReplaces(const PayRecord *record, const PayRecord *old, Verdict otherwise)
 static bool
 LooksAlike(const PayPayment *payment, const PayRecord *record, const Request *request)
 {
-	return PayAttemptIsOpen((PayState) payment->state) && PayNumberIsNone(payment->replaced_by) &&
-		payment->amount == request->amount && PayTextsEqual(payment->currency, request->currency) &&
+	return payment->amount == request->amount && PayTextsEqual(payment->currency, request->currency) &&
 		!PayTextsEqual(payment->order_no, request->replaces) &&
 		!(record != NULL && PayNumbersEqual(payment->pay_no, record->payment.pay_no));
 }
 
+static bool
+IsUndecided(const PayPayment *payment)
+{
+	return PayAttemptIsOpen((PayState) payment->state) && PayNumberIsNone(payment->replaced_by);
+}
+
 /* ---- reading what the rules need ---- */
+
+/* When a payment became paid; the beginning of time if its history does not say. */
+static TimestampTz
+PaidTime(PayStore *store, PayNumber pay_no)
+{
+	ListCell   *cell;
+
+	foreach(cell, PayListEvents(store, pay_no))
+	{
+		const PayEvent *event = lfirst(cell);
+
+		if (event->payment_after == PAY_PAID && event->payment_before != PAY_PAID)
+			return event->recorded_at;
+	}
+	return DT_NOBEGIN;
+}
 
 static bool
 HasOpenMoneyReview(PayStore *store, PayNumber pay_no)
@@ -384,6 +418,24 @@ ChannelOf(PayStore *store, const PayAttempt *attempt, const PayChannel *requeste
 	return channel;
 }
 
+/* What an open review says of money of a paid order that left again; NULL if none does. */
+static const char *
+DescribeMoneyLost(PayStore *store, PayNumber pay_no)
+{
+	ListCell   *cell;
+
+	foreach(cell, PayListOpenReviews(store, pay_no))
+	{
+		const PayReview *review = lfirst(cell);
+
+		if (PayTextIs(review->kind, "overdrawn") || PayTextIs(review->refund_kind, "chargeback") ||
+			(review->refund_no == NULL && PayIsBounce(PAY_PAID, (PayState) review->reported)))
+			return psprintf("its money may have left again: see review %lld before goods go out",
+							(long long) review->review_id);
+	}
+	return NULL;
+}
+
 /* Apply the rules to a record as it was read. */
 static Verdict
 Decide(PayStore *store, const PayRecord *record, const Request *request, const Sighting *sighting)
@@ -391,29 +443,38 @@ Decide(PayStore *store, const PayRecord *record, const Request *request, const S
 	PayAttempt *subject = SubjectAttempt(record, request);
 	bool		waits = PayRecordWaits(record);
 
+	if (record->payment.state == PAY_PAID)
+		return (Verdict) {JUST_ANSWER, PAY_ALREADY_PAID, subject,
+			DescribeMoneyLost(store, record->payment.pay_no)};
 	return DecidePrepay(record, request, subject,
 						waits ? ChannelOf(store, subject, request->channel) : NULL,
 						waits && HasOpenMoneyReview(store, record->payment.pay_no),
 						sighting, GetCurrentTimestamp());
 }
 
-/* Rule 9: is another payment open that the customer may mean? */
+/* Rule 9: is another payment open, or was it just paid, that the customer may mean? */
 static Verdict
 DecideConfirm(PayStore *store, const PayRecord *record, const Request *request, Verdict otherwise)
 {
 	TimestampTz since = GetCurrentTimestamp() - pay_lookalike_window_s * USECS_PER_SEC;
+	const PayNumber any = {{0}};
 	ListCell   *cell;
 
 	if (request->payer == NULL || request->confirmed || pay_lookalike_window_s == 0)
 		return otherwise;
-	foreach(cell, PayListPaymentsOfPayer(store, request->merchant, request->payer,
-										 PayLowestNumber(since), MAX_LOOKALIKES))
+	foreach(cell, PayListPaymentsOfPayer(store, request->merchant, request->payer, any, MAX_LOOKALIKES))
 	{
 		const PayPayment *payment = lfirst(cell);
 
-		if (LooksAlike(payment, record, request))
+		if (!LooksAlike(payment, record, request))
+			continue;
+		if (IsUndecided(payment) && payment->created_at > since)
 			return (Verdict) {JUST_ANSWER, PAY_CONFIRM, NULL,
 				"another payment of this payer and amount is open: ask the customer, then call with confirm => true",
+				payment->order_no};
+		if (payment->state == PAY_PAID && PaidTime(store, payment->pay_no) > since)
+			return (Verdict) {JUST_ANSWER, PAY_CONFIRM, NULL,
+				"another order of this payer and amount was just paid: ask the customer, then call with confirm => true",
 				payment->order_no};
 	}
 	return otherwise;
@@ -449,6 +510,31 @@ DecideBesideOthers(PayStore *store, const PayRecord *record, const PayRecord *ol
 	return verdict;
 }
 
+/* What is not to be had, and how much of it is. */
+static const char *
+DescribeTaken(const PayWanted *taken)
+{
+	const PayResource *resource = &taken->resource;
+
+	if (resource->capacity == 1)
+		return psprintf("\"%s\" is taken", text_to_cstring(taken->name));
+	return psprintf("\"%s\": %lld of %lld are free, %lld were asked for", text_to_cstring(taken->name),
+					(long long) (resource->capacity - resource->taken), (long long) resource->capacity,
+					(long long) taken->quantity);
+}
+
+/* The order that has it, where only one can: perhaps the customer's own. */
+static const text *
+HolderOf(PayStore *store, const PayWanted *taken)
+{
+	PayPayment	holder;
+
+	if (taken->resource.capacity != 1 || PayNumberIsNone(taken->resource.taken_by) ||
+		!PayFindPayment(store, taken->resource.taken_by, &holder))
+		return NULL;
+	return holder.order_no;
+}
+
 /*
  * Rule 10: lock what is to be held, if an attempt is to be opened or handed out
  * again: who is told to proceed holds what he asked for.
@@ -462,7 +548,7 @@ DecideHolds(PayStore *store, const PayRecord *record, const PayRecord *old, cons
 			List **wanted, Verdict verdict)
 {
 	const PayPayment *payment = record ? &record->payment : NULL;
-	const char *taken;
+	const PayWanted *taken;
 
 	*wanted = NIL;
 	if (verdict.act != OPEN_ATTEMPT)
@@ -470,7 +556,7 @@ DecideHolds(PayStore *store, const PayRecord *record, const PayRecord *old, cons
 	if ((verdict.act != OPEN_ATTEMPT && verdict.act != HAND_OUT_AGAIN) ||
 		(request->holds == NIL && old == NULL))
 		return verdict;
-	if (request->holds != NIL && (payment ? payment->valid_until : request->valid_until) == PAY_NO_TIME)
+	if (request->holds != NIL && request->amount > 0 && (payment ? payment->valid_until : request->valid_until) == PAY_NO_TIME)
 		ereport(ERROR,
 				(errcode(PAY_ERR_BAD_ARGUMENT),
 				 errmsg("holds need valid_for"),
@@ -480,7 +566,7 @@ DecideHolds(PayStore *store, const PayRecord *record, const PayRecord *old, cons
 	taken = PayLockWanted(store, request->merchant, *wanted, old ? &old->payment : NULL);
 	if (taken == NULL)
 		return verdict;
-	return (Verdict) {JUST_ANSWER, PAY_UNAVAILABLE, NULL, psprintf("\"%s\" is taken", taken)};
+	return (Verdict) {JUST_ANSWER, PAY_UNAVAILABLE, NULL, DescribeTaken(taken), HolderOf(store, taken)};
 }
 
 /* ---- writing ---- */
@@ -512,6 +598,7 @@ AddAttempt(PayRecord *record, const Request *request, TimestampTz now)
 	attempt->pay_no = record->payment.pay_no;
 	attempt->amount = record->payment.amount;
 	attempt->opened_at = attempt->handed_out_at = now;
+	attempt->reported_at = PAY_NO_TIME;
 	attempt->credential_expires_at = PAY_NO_TIME;
 	attempt->check_at = PAY_NO_TIME;
 	attempt->attempt = routes->n;
@@ -558,7 +645,9 @@ MakePayment(PayStore *store, const Request *request, PayRecord *record)
 	payment->payer = request->payer;
 	payment->metadata = request->metadata;
 	payment->holds = list_length(request->holds);
-	if (request->channel != NULL)
+	if (request->amount == 0)
+		payment->state = PAY_PAID;
+	else if (request->channel != NULL)
 		attempt = AddAttempt(record, request, now);
 
 	if (!PayInsertPayment(store, payment))
@@ -569,7 +658,8 @@ MakePayment(PayStore *store, const Request *request, PayRecord *record)
 		attempt->opened_at = attempt->handed_out_at = GetCurrentTimestamp();
 		InsertAttempt(store, attempt, request->channel);
 	}
-	news = PrepayNews(attempt ? "prepay" : "create", request, NULL);
+	news = PrepayNews(request->channel ? "prepay" : "create", request,
+					  request->amount == 0 ? nothing_to_pay : NULL);
 	PaySaveEvent(store, record, attempt, attempt ? PAY_CREATED : PAY_NO_STATE, PAY_NO_STATE,
 				 &news, attempt ? PAY_PROCEED : PAY_APPLIED);
 	return true;
@@ -594,6 +684,14 @@ Replace(PayStore *store, PayRecord *old, const PayPayment *successor)
 	PaySaveRecord(store, old, NULL, before, PAY_NO_STATE, &news, PAY_APPLIED);
 }
 
+/* NULL means not known yet: the first call that brings a payer makes it known, unless it writes nothing. */
+static bool
+LearnsPayer(const PayPayment *payment, const Request *request, const Verdict *verdict)
+{
+	return payment->payer == NULL && request->payer != NULL &&
+		verdict->decision != PAY_CONFIRM && verdict->decision != PAY_UNAVAILABLE;
+}
+
 /*
  * Do what the rules decided on the locked record; the attempt that the answer
  * is about.  old is the order to replace, or NULL; wanted what to hold, locked.
@@ -606,11 +704,18 @@ Carry(PayStore *store, PayRecord *record, PayRecord *old, const Request *request
 	PayState	before = (PayState) record->payment.state;
 	PayAttempt *attempt = verdict->attempt;
 	PayNews		news = PrepayNews("prepay", request, verdict->detail);
+	bool		learns = LearnsPayer(&record->payment, request, verdict);
 
 	record->payment.holds += list_length(wanted);
+	if (learns)
+		record->payment.payer = request->payer;
 	switch (verdict->act)
 	{
 		case JUST_ANSWER:
+			if (!learns)
+				break;
+			news.reason = cstring_to_text(payer_became_known);
+			PaySaveRecord(store, record, NULL, before, PAY_NO_STATE, &news, verdict->decision);
 			break;
 		case CLOSE_EXPIRED:
 			/* whatever its attempts ended as, the payment is closed */
@@ -703,7 +808,7 @@ Prepay(PayStore *store, const Request *request)
 			old = FindOld(store, request, &old_record);
 			verdict = DecideBesideOthers(store, found ? &record : NULL, old, request, verdict);
 		}
-		if (verdict.act == JUST_ANSWER)
+		if (verdict.act == JUST_ANSWER && !(found && LearnsPayer(&record.payment, request, &verdict)))
 		{
 			PayForgetWanted(store, request->holds);
 			return ReplyVerdict(store, found ? &record : NULL, request, &verdict);
@@ -734,11 +839,15 @@ Prepay(PayStore *store, const Request *request)
 			if (old != NULL)
 				Replace(store, old, &record.payment);
 			PayTakeWanted(store, &record.payment, wanted);
-			return Reply(store, &record, record.attempt[0], request, PAY_PROCEED, NULL);
+			if (request->amount > 0)
+				return Reply(store, &record, record.attempt[0], request, PAY_PROCEED, NULL);
+			PaySettleHolds(store, &record);
+			return Reply(store, &record, NULL, request, PAY_ALREADY_PAID, nothing_to_pay);
 		}
 
 		if (!(old != NULL ? PayLockRecords(store, &record, old) : PayLockRecord(store, &record)))
 			continue;
+		CheckSameContent(&record.payment, request);
 		CheckSameRoute(OwnAttempt(&record, request), request);
 		verdict = DecideBesideOthers(store, &record, old, request,
 									 Decide(store, &record, request, &sighting));
@@ -749,6 +858,14 @@ Prepay(PayStore *store, const Request *request)
 }
 
 /* ---- SQL functions ---- */
+
+/* What an order costs: nothing, where a coupon pays for all of it. */
+static int64
+OrderAmountArgument(FunctionCallInfo fcinfo, int n)
+{
+	return !PG_ARGISNULL(n) && PG_GETARG_INT64(n) == 0 ? 0 :
+		PayAmountArgument(fcinfo, n, "amount", PAY_REQUIRED);
+}
 
 PG_FUNCTION_INFO_V1(pay_prepay);
 Datum
@@ -762,7 +879,7 @@ pay_prepay(PG_FUNCTION_ARGS)
 
 	memset(&request, 0, sizeof(request));
 	request.order_no = PayKeyArgument(fcinfo, 0, "order_no", PAY_REQUIRED);
-	request.amount = PayAmountArgument(fcinfo, 1, "amount", PAY_REQUIRED);
+	request.amount = OrderAmountArgument(fcinfo, 1);
 	request.currency = PayCurrencyArgument(fcinfo, 2, PAY_REQUIRED);
 	channel_name = PayKeyArgument(fcinfo, 3, "channel", PAY_REQUIRED);
 	method = PayKeyArgument(fcinfo, 4, "method", PAY_REQUIRED);
@@ -796,6 +913,19 @@ pay_prepay(PG_FUNCTION_ARGS)
 	return Prepay(store, &request);
 }
 
+/* Keep a payer that was not known; false if somebody else was faster, or the payment is gone: look again. */
+static bool
+LearnPayer(PayStore *store, PayRecord *record, const Request *request)
+{
+	PayNews		news = PrepayNews("create", request, payer_became_known);
+
+	if (!PayLockRecord(store, record) || record->payment.payer != NULL)
+		return false;
+	record->payment.payer = request->payer;
+	PaySaveRecord(store, record, NULL, (PayState) record->payment.state, PAY_NO_STATE, &news, PAY_UNCHANGED);
+	return true;
+}
+
 PG_FUNCTION_INFO_V1(pay_create);
 Datum
 pay_create(PG_FUNCTION_ARGS)
@@ -807,7 +937,7 @@ pay_create(PG_FUNCTION_ARGS)
 
 	memset(&request, 0, sizeof(request));
 	request.order_no = PayKeyArgument(fcinfo, 0, "order_no", PAY_REQUIRED);
-	request.amount = PayAmountArgument(fcinfo, 1, "amount", PAY_REQUIRED);
+	request.amount = OrderAmountArgument(fcinfo, 1);
 	request.currency = PayCurrencyArgument(fcinfo, 2, PAY_REQUIRED);
 	request.merchant = PayKeyArgument(fcinfo, 3, "merchant", PAY_MAY_BE_EMPTY);
 	request.payer = PayKeyArgument(fcinfo, 4, "payer", PAY_OPTIONAL);
@@ -823,6 +953,8 @@ pay_create(PG_FUNCTION_ARGS)
 		if (PayFindRecordByOrder(store, request.merchant, request.order_no, &record))
 		{
 			CheckSameContent(&record.payment, &request);
+			if (record.payment.payer == NULL && request.payer != NULL && !LearnPayer(store, &record, &request))
+				continue;
 			decision = PAY_UNCHANGED;
 			break;
 		}

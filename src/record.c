@@ -192,7 +192,25 @@ PayRecordWinner(const PayRecord *record)
 int64
 PayRefundable(const PayAttempt *attempt)
 {
-	return attempt->amount_collected - attempt->amount_reserved - attempt->amount_refunded;
+	return Max(attempt->amount_collected - attempt->amount_reserved - attempt->amount_refunded, 0);
+}
+
+/* What the payment shows of its winner's money, and what was taken beyond an attempt's. */
+static void
+SettleSums(PayRecord *record, PayAttempt *attempt)
+{
+	attempt->amount_overdrawn = Max(attempt->amount_reserved + attempt->amount_refunded -
+									attempt->amount_collected, 0);
+	if (attempt == PayRecordWinner(record))
+		record->payment.amount_refunded = Min(attempt->amount_refunded, record->payment.amount_collected);
+}
+
+void
+PayTakeBack(PayRecord *record, PayAttempt *attempt, int64 reserved, int64 refunded)
+{
+	attempt->amount_reserved += reserved;
+	attempt->amount_refunded += refunded;
+	SettleSums(record, attempt);
 }
 
 void
@@ -224,6 +242,7 @@ PayCollect(PayRecord *record, PayAttempt *attempt, int64 amount, bool wins, Time
 		record->payment.winner = attempt->attempt;
 		record->payment.amount_collected = amount;
 	}
+	SettleSums(record, attempt);
 	PayStepAttempt(record, attempt, PAY_PAID, now);
 }
 

@@ -42,6 +42,7 @@ typedef struct PayNews
 	/* where it is about a refund */
 	text	   *merchant;		/* as a channel's report names it */
 	text	   *refund_no;
+	text	   *refund_kind;	/* as a channel's report names it */
 	PayRefundState refund_reported;
 	PayRefundState refund_before;
 	PayRefundState refund_after;
@@ -86,8 +87,14 @@ extern PayCare PayRecordCare(const PayRecord *record, const PayAttempt *attempt)
 /* The attempt that won the payment, or NULL. */
 extern PayAttempt *PayRecordWinner(const PayRecord *record);
 
-/* What of an attempt's money can still be refunded. */
+/* What of an attempt's money can still be refunded; 0 while it is overdrawn. */
 extern int64 PayRefundable(const PayAttempt *attempt);
+
+/*
+ * Refunds took, or gave up, an amount of the attempt: what is reserved and what
+ * went back.  What goes beyond what it collected is overdrawn.
+ */
+extern void PayTakeBack(PayRecord *record, PayAttempt *attempt, int64 reserved, int64 refunded);
 
 /* Let the payment's state follow from its attempts. */
 extern void PayRecordRollUp(PayRecord *record, TimestampTz now);

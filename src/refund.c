@@ -18,6 +18,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "review.h"
+#include "settings.h"
 #include "task.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -27,7 +28,6 @@ typedef struct RefundReport
 {
 	PayNews		news;
 	text	   *channel;
-	text	   *kind;
 	text	   *trade_no;		/* as it was given, or NULL */
 	PayNumber	number;			/* none if it is no number of ours */
 	bool		conflict;		/* its message id is known with other content */
@@ -35,24 +35,23 @@ typedef struct RefundReport
 
 /* ---- the sums ---- */
 
-/* Does a refund in this state keep its amount from others? */
-static bool
-TakesMoney(PayRefundState state)
-{
-	return PayRefundReserves(state) || state == PAY_REFUND_SUCCEEDED;
-}
-
 static bool
 IsExtra(const PayRefund *refund)
 {
 	return PayTextIs(refund->kind, "extra");
 }
 
+static bool
+IsOfSurplus(const PayRefund *refund)
+{
+	return PayTextIs(refund->kind, "surplus") || IsExtra(refund);
+}
+
 /* Surplus is given back, never kept: its refund ends by success alone. */
 static bool
 KeepsSurplus(const PayRefund *refund, PayRefundState to)
 {
-	return to == PAY_REFUND_CANCELLED && (PayTextIs(refund->kind, "surplus") || IsExtra(refund));
+	return to == PAY_REFUND_CANCELLED && IsOfSurplus(refund);
 }
 
 static void
@@ -66,11 +65,40 @@ RefuseToKeepSurplus(const PayRefund *refund, PayRefundState to)
 				 errhint("If the money went back in another way, step it to succeeded and say how.")));
 }
 
-/* Is there still money for this step? */
+/* What somebody was told to send may be at the channel already, whatever he says. */
+static void
+RefuseToCallBack(const PayRefund *refund, PayRefundState from, PayRefundState to)
+{
+	if (from == PAY_REFUND_REQUESTED && to == PAY_REFUND_CANCELLED && refund->handed_out_at != PAY_NO_TIME)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("refund \"%s\" cannot be cancelled: it is on its way", text_to_cstring(refund->refund_no)),
+				 errdetail("It was handed out at %s, to be sent to the channel.",
+						   timestamptz_to_str(refund->handed_out_at)),
+				 errhint("If the channel does not have it and never will, step it to failed first.")));
+}
+
+/* What the channel started is never ours to send. */
+static void
+RefuseToSend(const PayRefund *refund, PayRefundState from, PayRefundState to)
+{
+	if (from != to && to == PAY_REFUND_REQUESTED && refund->adopted)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ALLOWED),
+				 errmsg("refund \"%s\" cannot be requested: the channel started it", text_to_cstring(refund->refund_no)),
+				 errdetail("It is a %s of %lld and %s; a worker would be told to send it.",
+						   text_to_cstring(refund->kind), (long long) refund->amount, PayRefundStateLabel(from)),
+				 errhint("Ask for a refund of your own with pay_refund().")));
+}
+
+/*
+ * Is there money for what is to be sent again?  What the channel says has gone is
+ * never refused; what we ask it to send is.
+ */
 static bool
 FitsStep(const PayAttempt *attempt, const PayRefund *refund, PayRefundState from, PayRefundState to)
 {
-	return TakesMoney(from) || !TakesMoney(to) || IsExtra(refund) ||
+	return to != PAY_REFUND_REQUESTED || PayRefundTakes(from) || IsExtra(refund) ||
 		refund->amount <= PayRefundable(attempt);
 }
 
@@ -78,19 +106,38 @@ void
 PayMoveSums(PayRecord *record, PayAttempt *attempt, const PayRefund *refund,
 			PayRefundState from, PayRefundState to)
 {
-	Assert(from != PAY_REFUND_SUCCEEDED);
-	if (IsExtra(refund))
+	int			reserved = PayRefundReserves(to) - PayRefundReserves(from);
+	int			refunded = (to == PAY_REFUND_SUCCEEDED) - (from == PAY_REFUND_SUCCEEDED);
+
+	if (!IsExtra(refund))
+		PayTakeBack(record, attempt, reserved * refund->amount, refunded * refund->amount);
+}
+
+/* What left beyond what was collected; NULL if nothing did. */
+static const char *
+DescribeOverdrawn(const PayAttempt *attempt)
+{
+	return attempt->amount_overdrawn == 0 ? NULL :
+		psprintf("%lld more left than attempt %d collected", (long long) attempt->amount_overdrawn, attempt->attempt);
+}
+
+/* Put what is overdrawn up for review, unless an open review says just that. */
+static void
+ReviewOverdrawn(PayStore *store, const PayRecord *record, const PayAttempt *attempt, const PayNews *news)
+{
+	const char *detail = DescribeOverdrawn(attempt);
+	ListCell   *cell;
+
+	if (detail == NULL)
 		return;
-	if (PayRefundReserves(from))
-		attempt->amount_reserved -= refund->amount;
-	if (PayRefundReserves(to))
-		attempt->amount_reserved += refund->amount;
-	if (to == PAY_REFUND_SUCCEEDED)
+	foreach(cell, PayListOpenReviews(store, attempt->pay_no))
 	{
-		attempt->amount_refunded += refund->amount;
-		if (attempt == PayRecordWinner(record))
-			record->payment.amount_refunded += refund->amount;
+		const PayReview *review = lfirst(cell);
+
+		if (PayTextIs(review->kind, "overdrawn") && PayTextIs(review->detail, detail))
+			return;
 	}
+	PayOpenReview(store, "overdrawn", record, attempt, news, PayNumberText(attempt->trade_no), detail);
 }
 
 PayNews
@@ -173,6 +220,8 @@ PayNewRefund(const PayRecord *record, const PayAttempt *attempt, const char *kin
 	refund.attempt = attempt->attempt;
 	refund.state = PAY_REFUND_REQUESTED;
 	refund.check_at = PAY_NO_TIME;
+	refund.handed_out_at = PAY_NO_TIME;
+	refund.of_txn = attempt->channel_txn;
 	refund.kind = cstring_to_text(kind);
 	refund.merchant = record->payment.merchant;
 	refund.refund_no = refund_no;
@@ -212,6 +261,9 @@ OpenRefund(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *r
 #define SURPLUS_LETTER	's'
 #define EXTRA_LETTER	'x'
 #define DISPUTE_LETTER	'd'
+#define BOUNCE_LETTER	'b'
+
+static const char own_letters[] = {SURPLUS_LETTER, EXTRA_LETTER, DISPUTE_LETTER, BOUNCE_LETTER};
 
 static text *
 OwnRefundNo(PayNumber number, char letter, const char *tail)
@@ -227,8 +279,7 @@ PayIsOwnRefundNo(const text *refund_no)
 	int			digits = length > 8 && data[8] == '-' ? 36 : 32;	/* with or without dashes */
 	PayNumber	ignored;
 
-	return length > digits &&
-		(data[digits] == SURPLUS_LETTER || data[digits] == EXTRA_LETTER || data[digits] == DISPUTE_LETTER) &&
+	return length > digits && memchr(own_letters, data[digits], sizeof(own_letters)) != NULL &&
 		PayParseNumber(cstring_to_text_with_len(data, digits), &ignored);
 }
 
@@ -248,14 +299,18 @@ PaySurplusRefundNo(const PayAttempt *attempt)
 	return OwnRefundNo(attempt->trade_no, SURPLUS_LETTER, "");
 }
 
-void
+text *
 PayOpenSurplus(PayStore *store, PayRecord *record, PayAttempt *attempt, const char *reason)
 {
 	PayRefund	refund = PayNewRefund(record, attempt, "surplus", PaySurplusRefundNo(attempt),
-								   attempt->amount_collected, cstring_to_text(reason));
+								   PayRefundable(attempt), cstring_to_text(reason));
 
+	/* the channel may have taken it back before it said that it had come */
+	if (refund.amount == 0)
+		return NULL;
 	if (!OpenRefund(store, record, attempt, &refund))
 		ThrowNumberTaken(refund.refund_no);
+	return refund.refund_no;
 }
 
 /* One per transaction, which may be long or have letters that no channel takes: so by its digest. */
@@ -275,6 +330,7 @@ PayOpenExtra(PayStore *store, PayRecord *record, PayAttempt *attempt, int64 amou
 	PayRefund	refund = PayNewRefund(record, attempt, "extra", ExtraRefundNo(attempt, channel_txn),
 								   amount, reason);
 
+	refund.of_txn = cstring_to_text(text_to_cstring(channel_txn));
 	attempt->amount_extra += amount;
 	return OpenRefund(store, record, attempt, &refund) ? refund.refund_no : NULL;
 }
@@ -399,6 +455,24 @@ PayReviewAbnormal(PayStore *store, const PayRecord *record, const PayAttempt *at
 					  "the channel cannot carry out this refund by itself: settle it, then step it on");
 }
 
+/* What a person must know of a refund's step: it cannot go on, it came back, it overdraws. */
+static void
+ReviewStep(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
+		   const PayRefund *refund, const PayNews *news)
+{
+	PayReviewAbnormal(store, record, attempt, refund, news);
+	/* a chargeback that was won is good news, but not of money that the order does not need */
+	if (refund->state == PAY_REFUND_RETURNED &&
+		(!PayTextIs(refund->kind, "chargeback") ||
+		 (attempt->state == PAY_PAID && attempt != PayRecordWinner(record))))
+		PayOpenReview(store, "returned", record, attempt, news, PayNumberText(attempt->trade_no),
+					  IsExtra(refund) ?
+					  "the money of this refund came back: give it back in another way, then step it to succeeded" :
+					  "the money of this refund came back: refund it again by another refund_no, or say why it stays");
+	if (PayRefundTakes((PayRefundState) refund->state))
+		ReviewOverdrawn(store, record, attempt, news);
+}
+
 /* Step a locked refund, with its sums and its event; what does not fit was refused before. */
 static void
 StepRefund(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *refund,
@@ -414,6 +488,7 @@ StepRefund(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *r
 	{
 		PayMoveSums(record, attempt, refund, from, to);
 		refund->state = to;
+		PayCloseExhausted(store, record, attempt, refund->refund_no);
 	}
 	if (NeedsWorker(to) && (!NeedsWorker(from) || refund->check_at == PAY_NO_TASK))
 	{
@@ -424,28 +499,29 @@ StepRefund(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *r
 	PayUpdateRefund(store, refund);
 	SaveRefund(store, record, attempt, news, decision);
 	if (from != to)
-		PayReviewAbnormal(store, record, attempt, refund, news);
+		ReviewStep(store, record, attempt, refund, news);
+	if (refund->channel_txn != NULL)
+		PayCloseReviewsOfTwin(store, record, refund);
 }
 
-/* Would this report, if it were right, mean that money moved otherwise than we know? */
+/* Does this report say that money which went has not gone? */
 static bool
 ContradictsEnd(PayRefundState state, PayRefundState reported)
 {
-	if (state == PAY_REFUND_SUCCEEDED)
-		return reported == PAY_REFUND_FAILED || reported == PAY_REFUND_CANCELLED ||
-			reported == PAY_REFUND_ABNORMAL;
-	return state == PAY_REFUND_CANCELLED && reported == PAY_REFUND_SUCCEEDED;
+	return state == PAY_REFUND_SUCCEEDED &&
+		(reported == PAY_REFUND_FAILED || reported == PAY_REFUND_CANCELLED || reported == PAY_REFUND_ABNORMAL);
 }
 
 /* What does a report do to a refund that we know? */
 static PayDecision
-DecideKnown(const PayAttempt *attempt, const PayRefund *refund, const PayNews *news, const char **detail)
+DecideKnown(PayStore *store, const PayRefund *refund, const PayNews *news, const char **detail)
 {
 	PayRefundState state = (PayRefundState) refund->state;
 	PayRefundState reported = news->refund_reported;
 
 	if (state == reported && state == PAY_REFUND_SUCCEEDED && news->channel_txn != NULL &&
-		refund->channel_txn != NULL && !PayTextsEqual(news->channel_txn, refund->channel_txn))
+		refund->channel_txn != NULL && !PayTextsEqual(news->channel_txn, refund->channel_txn) &&
+		!PayIsAlias(store, refund->pay_no, news->channel_txn))
 	{
 		*detail = psprintf("it succeeded by transaction \"%s\", not \"%s\"",
 						   text_to_cstring(refund->channel_txn), text_to_cstring(news->channel_txn));
@@ -463,10 +539,21 @@ DecideKnown(const PayAttempt *attempt, const PayRefund *refund, const PayNews *n
 	if (KeepsSurplus(refund, reported))
 		return PAY_MISMATCH;
 	*detail = NULL;
-	if (FitsStep(attempt, refund, state, reported))
+	return PAY_APPLIED;
+}
+
+/*
+ * ... and the amount, of what the channel started?  That more is taken in the same
+ * state is news; that less is may be a late message, and frees money.
+ */
+static PayDecision
+DecideAmount(const PayRefund *refund, const PayNews *news, PayDecision decision, const char **detail)
+{
+	if (decision != PAY_UNCHANGED || news->amount == 0 || news->amount == refund->amount)
+		return decision;
+	if (news->amount > refund->amount)
 		return PAY_APPLIED;
-	*detail = psprintf("it is of %lld, and only %lld are refundable",
-					   (long long) refund->amount, (long long) PayRefundable(attempt));
+	*detail = psprintf("the amount is %lld, not %lld", (long long) refund->amount, (long long) news->amount);
 	return PAY_MISMATCH;
 }
 
@@ -513,8 +600,61 @@ TryAgain(PayStore *store, PayRecord *record, PayRefund *refund, text *reason)
 
 	if (!FitsStep(attempt, refund, PAY_REFUND_FAILED, PAY_REFUND_REQUESTED))
 		ThrowNothingLeft(attempt, refund->refund_no, refund->amount, record->payment.currency);
+	refund->handed_out_at = GetCurrentTimestamp();
 	StepRefund(store, record, attempt, refund, PAY_REFUND_REQUESTED, &news, PAY_PROCEED);
 	return Reply(store, record, attempt, refund, PAY_PROCEED, "it failed before: ask the channel again");
+}
+
+static void
+CheckCurrency(const PayPayment *payment, const text *refund_no, const text *currency)
+{
+	if (currency != NULL && !PayTextsEqual(currency, payment->currency))
+		ereport(ERROR,
+				(errcode(PAY_ERR_CONFLICT),
+				 errmsg("refund \"%s\" is of another currency than its payment: %s", text_to_cstring(refund_no),
+						text_to_cstring(currency)),
+				 errdetail("Order \"%s\" was paid in %s.", text_to_cstring(payment->order_no),
+						   text_to_cstring(payment->currency)),
+				 errhint("Amounts are in minor units of the payment's currency.")));
+}
+
+/* A refund asked for a moment ago that this one may repeat under another number (one click, two numbers). */
+static const PayRefund *
+FindLookAlike(PayStore *store, const PayAttempt *attempt, int64 amount, const text *reason)
+{
+	TimestampTz since = GetCurrentTimestamp() - pay_lookalike_window_s * USECS_PER_SEC;
+	ListCell   *cell;
+
+	if (pay_lookalike_window_s == 0)
+		return NULL;
+	foreach(cell, PayListRefunds(store, attempt->pay_no))
+	{
+		const PayRefund *refund = lfirst(cell);
+
+		if (refund->attempt == attempt->attempt && refund->amount == amount && !refund->adopted &&
+			refund->requested_at > since && PayRefundTakes((PayRefundState) refund->state) &&
+			PayTextsEqual(refund->reason, reason))
+			return refund;
+	}
+	return NULL;
+}
+
+/* The refund that the caller may mean, if there is money for another one like it; NULL: there is no question. */
+static const PayRefund *
+FindMeant(PayStore *store, const PayRecord *record, PayNumber number, int64 amount, const text *reason)
+{
+	const PayAttempt *attempt = MeantAttempt(record, number);
+
+	return attempt != NULL && amount <= PayRefundable(attempt) ?
+		FindLookAlike(store, attempt, amount, reason) : NULL;
+}
+
+static Datum
+ReplyConfirm(PayStore *store, const PayRecord *record, const PayRefund *alike)
+{
+	return Reply(store, record, record->attempt[alike->attempt - 1], NULL, PAY_CONFIRM,
+				 psprintf("refund \"%s\" gives back the same for the same reason: if this is another one, call with confirm => true",
+						  text_to_cstring(alike->refund_no)));
 }
 
 PG_FUNCTION_INFO_V1(pay_refund);
@@ -525,17 +665,26 @@ pay_refund(PG_FUNCTION_ARGS)
 	text	   *refund_no = PayKeyArgument(fcinfo, 1, "refund_no", PAY_REQUIRED);
 	int64		amount = PayAmountArgument(fcinfo, 2, "amount", PAY_REQUIRED);
 	text	   *reason = PayTextArgument(fcinfo, 3, "reason", PAY_MAX_REASON_BYTES, PAY_REQUIRED);
+	text	   *currency = PayCurrencyArgument(fcinfo, 4, PAY_OPTIONAL);
+	bool		confirmed = !PG_ARGISNULL(5) && PG_GETARG_BOOL(5);
 	PayStore   *store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_REFUND_TABLE));
 	PayRecord	record;
 	PayRefund	refund;
 	PayAttempt *attempt;
+	const PayRefund *alike;
+	bool		known;
 
 	if (!PayFindRecord(store, PayPaymentNumber(number), &record) ||
 		!PayNumberFits(&record.payment, number))
 		PayThrowNotFound(PG_GETARG_TEXT_PP(0));
-	if (FindAsked(store, &record, number, refund_no, amount, &refund) &&
-		refund.state != PAY_REFUND_FAILED)
+	CheckCurrency(&record.payment, refund_no, currency);
+	known = FindAsked(store, &record, number, refund_no, amount, &refund);
+	if (known && refund.state != PAY_REFUND_FAILED)
 		return ReplyReplayed(store, &record, &refund);
+	/* one click more, which has nothing to write, takes no lock */
+	alike = confirmed || known ? NULL : FindMeant(store, &record, number, amount, reason);
+	if (alike != NULL)
+		return ReplyConfirm(store, &record, alike);
 
 	if (!PayLockRecord(store, &record))
 		PayThrowNotFound(PG_GETARG_TEXT_PP(0));
@@ -547,12 +696,16 @@ pay_refund(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(PAY_ERR_BAD_ARGUMENT),
 				 errmsg("reserved refund_no: \"%s\"", text_to_cstring(refund_no)),
-				 errdetail("A number of ours followed by s, x or d is for refunds that pay_idem opens itself."),
+				 errdetail("A number of ours followed by s, x, d or b is for refunds that pay_idem opens itself."),
 				 errhint("Choose another refund_no.")));
 	attempt = PaidAttempt(&record, number);
 	if (amount > PayRefundable(attempt))
 		ThrowNothingLeft(attempt, refund_no, amount, record.payment.currency);
+	alike = confirmed ? NULL : FindMeant(store, &record, number, amount, reason);
+	if (alike != NULL)
+		return ReplyConfirm(store, &record, alike);
 	refund = PayNewRefund(&record, attempt, "refund", refund_no, amount, reason);
+	refund.handed_out_at = GetCurrentTimestamp();
 	if (!OpenRefund(store, &record, attempt, &refund))
 	{
 		/* another payment of this merchant took the number at the same time */
@@ -560,6 +713,29 @@ pay_refund(PG_FUNCTION_ARGS)
 		ThrowNumberTaken(refund_no);
 	}
 	return Reply(store, &record, attempt, &refund, PAY_PROCEED, NULL);
+}
+
+/*
+ * A channel's transaction is one refund, whatever number a report gives it.  What the
+ * channel started goes by the channel's own number, too.
+ */
+static bool
+FindByTransaction(PayStore *store, PayNumber pay_no, const PayNews *news, PayRefund *refund)
+{
+	ListCell   *cell;
+
+	foreach(cell, PayListRefunds(store, pay_no))
+	{
+		const PayRefund *known = lfirst(cell);
+
+		if (!(known->channel_txn != NULL && (PayTextsEqual(known->channel_txn, news->channel_txn) ||
+											 PayTextsEqual(known->channel_txn, news->refund_no))) &&
+			!(known->adopted && news->channel_txn != NULL && PayTextsEqual(known->refund_no, news->channel_txn)))
+			continue;
+		*refund = *known;
+		return true;
+	}
+	return false;
 }
 
 static void
@@ -580,9 +756,11 @@ pay_refund_transition(PG_FUNCTION_ARGS)
 	text	   *reason = PayTextArgument(fcinfo, 2, "reason", PAY_MAX_REASON_BYTES, PAY_OPTIONAL);
 	text	   *channel_txn = PayKeyArgument(fcinfo, 3, "channel_txn", PAY_OPTIONAL);
 	text	   *merchant = PayKeyArgument(fcinfo, 4, "merchant", PAY_MAY_BE_EMPTY);
-	PayStore   *store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_REFUND_TABLE));
+	PayStore   *store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_REFUND_TABLE) |
+									 PAY_LOOK_AT(PAY_REVIEW_TABLE));
 	PayRecord	record;
 	PayRefund	refund;
+	PayRefund	named;
 	PayAttempt *attempt;
 	PayRefundState from;
 	PayNews		news;
@@ -604,36 +782,47 @@ pay_refund_transition(PG_FUNCTION_ARGS)
 				 errdetail("Legal steps from %s: %s.", PayRefundStateLabel(from),
 						   PayRefundStepsFrom(from))));
 	RefuseToKeepSurplus(&refund, to);
-	/* that money went back is news, and news of money is never refused */
-	if (to != PAY_REFUND_SUCCEEDED && !FitsStep(attempt, &refund, from, to))
+	RefuseToCallBack(&refund, from, to);
+	RefuseToSend(&refund, from, to);
+	if (!FitsStep(attempt, &refund, from, to))
 		ThrowNothingLeft(attempt, refund_no, refund.amount, record.payment.currency);
 	news = PayRefundNews("refund_transition", &record, &refund, from, reason);
 	news.refund_reported = to;
 	news.channel_txn = channel_txn;
 	decision = from == to ? PAY_UNCHANGED : PAY_APPLIED;
 	if (to == PAY_REFUND_SUCCEEDED)
-		decision = DecideKnown(attempt, &refund, &news, &detail);
+		decision = DecideKnown(store, &refund, &news, &detail);
+	if (channel_txn != NULL && FindByTransaction(store, refund.pay_no, &news, &named) &&
+		!PayTextsEqual(named.refund_no, refund_no))
+	{
+		decision = PAY_MISMATCH;
+		detail = psprintf("transaction \"%s\" is refund \"%s\"", text_to_cstring(channel_txn),
+						  text_to_cstring(named.refund_no));
+	}
 	SaveDecided(store, &record, attempt, &refund, &news, decision);
 	if (decision == PAY_MISMATCH)
 		PayOpenReview(store, "mismatch", &record, attempt, &news, refund_no, detail);
-	return Reply(store, &record, attempt, &refund, decision, detail);
+	return Reply(store, &record, attempt, &refund, decision, detail ? detail : DescribeOverdrawn(attempt));
 }
 
 /* ---- the channel's reports ---- */
 
 /*
  * Was this message handled before?  A known id with the same content is; with
- * other content it is news without an id.
+ * other content it is news without an id.  A report may have named the refund
+ * by another number than ours.
  */
 static bool
-FindHandled(PayStore *store, const PayRecord *record, RefundReport *report, PayEvent *event)
+FindHandled(PayStore *store, const PayRecord *record, const PayRefund *refund, RefundReport *report,
+			PayEvent *event)
 {
 	const PayNews *news = &report->news;
 
 	if (news->message_id == NULL ||
 		!PayFindMessage(store, record->payment.pay_no, news->source, news->message_id, event))
 		return false;
-	report->conflict = !PayTextsEqual(event->refund_no, news->refund_no) ||
+	report->conflict = !(PayTextsEqual(event->refund_no, news->refund_no) ||
+						 (refund != NULL && PayTextsEqual(event->refund_no, refund->refund_no))) ||
 		event->refund_reported != (uint8) news->refund_reported ||
 		event->amount != news->amount || !PayTextsEqual(event->currency, news->currency);
 	return !report->conflict;
@@ -653,7 +842,7 @@ ReplyHandled(PayStore *store, const PayRecord *record, const RefundReport *repor
 	if (event->attempt > 0 && event->attempt <= record->payment.routes.n)
 		answer.attempt = record->attempt[event->attempt - 1];
 	if (event->refund_after != PAY_NO_REFUND_STATE &&
-		PayFindRefund(store, report->news.merchant, report->news.refund_no, &refund))
+		PayFindRefund(store, report->news.merchant, event->refund_no, &refund))
 	{
 		answer.refund = &refund;
 		answer.state = (PayRefundState) event->refund_after;
@@ -699,11 +888,12 @@ FindMismatch(PayStore *store, const PayRecord *record, const PayAttempt *attempt
 		!PayNumbersEqual(report->number, record->payment.pay_no))
 		return psprintf("the refund is of attempt %d, not of \"%s\"", attempt->attempt,
 						text_to_cstring(report->trade_no));
-	if (!PayTextsEqual(report->kind, refund->kind) &&
-		!(PayTextIs(report->kind, "refund") && !PayTextIs(refund->kind, "chargeback")))
+	if (!PayTextsEqual(news->refund_kind, refund->kind) &&
+		!(PayTextIs(news->refund_kind, "refund") && !PayTextIs(refund->kind, "chargeback")))
 		return psprintf("it is a %s, not a %s",
-						text_to_cstring(refund->kind), text_to_cstring(report->kind));
-	if (news->amount > 0 && news->amount != refund->amount)
+						text_to_cstring(refund->kind), text_to_cstring(news->refund_kind));
+	if (news->amount > 0 && news->amount != refund->amount &&
+		!(refund->adopted && PayRefundTakes(news->refund_reported)))
 		return psprintf("the amount is %lld, not %lld",
 						(long long) refund->amount, (long long) news->amount);
 	return NULL;
@@ -714,21 +904,12 @@ static const char *
 FindMismatchOfAdopted(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
 					  const RefundReport *report)
 {
-	const PayNews *news = &report->news;
-	const char *mismatch;
-
-	if (PayIsOwnRefundNo(news->refund_no))
+	if (PayIsOwnRefundNo(report->news.refund_no))
 		return "only pay_idem gives numbers of this form";
 	if (attempt == NULL)
 		return psprintf("the payment is %s, no attempt has won it",
 						PayStateLabel((PayState) record->payment.state));
-	mismatch = FindMismatch(store, record, attempt, NULL, report);
-	if (mismatch != NULL)
-		return mismatch;
-	if (news->amount > PayRefundable(attempt))
-		return psprintf("it is of %lld, and only %lld are refundable",
-						(long long) news->amount, (long long) PayRefundable(attempt));
-	return NULL;
+	return FindMismatch(store, record, attempt, NULL, report);
 }
 
 /* Put a report whose event is written up for review. */
@@ -748,6 +929,20 @@ ReviewConflict(PayStore *store, const PayRecord *record, const PayAttempt *attem
 		Review(store, "conflict", record, attempt, report, "a known message id came with other content");
 }
 
+/*
+ * What the channel started is as large as the channel says: a dispute may grow by
+ * its fee.
+ */
+static void
+FollowAmount(PayRecord *record, PayAttempt *attempt, PayRefund *refund, int64 amount)
+{
+	PayRefundState state = (PayRefundState) refund->state;
+
+	PayMoveSums(record, attempt, refund, state, PAY_NO_REFUND_STATE);
+	refund->amount = amount;
+	PayMoveSums(record, attempt, refund, PAY_NO_REFUND_STATE, state);
+}
+
 /* A report about a refund that we know; all is locked. */
 static Datum
 ReportKnown(PayStore *store, PayRecord *record, PayRefund *refund, const RefundReport *report)
@@ -756,26 +951,38 @@ ReportKnown(PayStore *store, PayRecord *record, PayRefund *refund, const RefundR
 	PayNews		news = report->conflict ? PayNewsWithoutId(&report->news) : report->news;
 	PayDecision decision = PAY_MISMATCH;
 	const char *detail = FindMismatch(store, record, attempt, refund, report);
+	RefundReport named = *report;
+	bool		grew;
 
+	/* it may have named the refund by the channel's number: a verdict is to find ours */
+	named.news.refund_no = news.refund_no = refund->refund_no;
 	if (detail == NULL)
-		decision = DecideKnown(attempt, refund, &news, &detail);
+		decision = DecideAmount(refund, &news, DecideKnown(store, refund, &news, &detail), &detail);
+	grew = decision == PAY_APPLIED && news.amount > 0 && news.amount != refund->amount;
+	if (grew)
+		FollowAmount(record, attempt, refund, news.amount);
 	SaveDecided(store, record, attempt, refund, &news, decision);
 	if (decision == PAY_MISMATCH)
-		Review(store, "mismatch", record, attempt, report, detail);
-	ReviewConflict(store, record, attempt, report);
-	return Reply(store, record, attempt, refund, decision, detail);
+		Review(store, "mismatch", record, attempt, &named, detail);
+	if (grew)
+	{
+		Review(store, "adopted", record, attempt, &named, "the channel started it, and changed its amount");
+		ReviewOverdrawn(store, record, attempt, &news);
+	}
+	ReviewConflict(store, record, attempt, &named);
+	return Reply(store, record, attempt, refund, decision, detail ? detail : DescribeOverdrawn(attempt));
 }
 
-/* A report about a refund that cannot be ours, though its payment is. */
+/* A report about a refund that is none of ours yet, though its payment is: a person must say what it is. */
 static Datum
 ReplyMismatch(PayStore *store, PayRecord *record, PayAttempt *attempt, const RefundReport *report,
-			  const char *mismatch)
+			  const char *kind, const char *mismatch)
 {
 	PayNews		news = report->conflict ? PayNewsWithoutId(&report->news) : report->news;
 	PayRefundAnswer answer;
 
 	SaveRefund(store, record, attempt, &news, PAY_MISMATCH);
-	Review(store, "mismatch", record, attempt, report, mismatch);
+	Review(store, kind, record, attempt, report, mismatch);
 	ReviewConflict(store, record, attempt, report);
 	memset(&answer, 0, sizeof(answer));
 	answer.decision = PAY_MISMATCH;
@@ -789,7 +996,49 @@ ReplyMismatch(PayStore *store, PayRecord *record, PayAttempt *attempt, const Ref
 
 static const char number_taken[] = "another payment of this merchant has a refund of this number";
 
-/* A refund or chargeback that the channel started: it becomes ours, if there is money for it. */
+/* Write a refund that the channel started, which takes what is left and overdraws the rest; false if its number is taken. */
+static bool
+AddAdopted(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *refund, PayRefundState state,
+		   const text *channel_txn, PayNews *news)
+{
+	refund->state = state;
+	refund->adopted = true;
+	refund->channel_txn = unconstify(text *, channel_txn);
+	if (!PayAddRefund(store, attempt, refund))
+		return false;
+	PayMoveSums(record, attempt, refund, PAY_NO_REFUND_STATE, state);
+	news->refund_after = state;
+	SaveRefund(store, record, attempt, news, PAY_APPLIED);
+	ReviewStep(store, record, attempt, refund, news);
+	return true;
+}
+
+/*
+ * A refund of ours that is under way or done, of the same amount and without a
+ * transaction, may be the one that the channel reports by a number of its own.
+ */
+static bool
+FindTwin(PayStore *store, const PayAttempt *attempt, int64 amount, PayRefund *twin)
+{
+	bool		found = false;
+	ListCell   *cell;
+
+	foreach(cell, PayListRefunds(store, attempt->pay_no))
+	{
+		const PayRefund *refund = lfirst(cell);
+
+		if (refund->attempt == attempt->attempt && refund->amount == amount && !refund->adopted &&
+			refund->channel_txn == NULL && PayRefundTakes((PayRefundState) refund->state) &&
+			(!found || refund->requested_at < twin->requested_at))
+		{
+			*twin = *refund;
+			found = true;
+		}
+	}
+	return found;
+}
+
+/* A refund or chargeback that the channel started becomes ours; all is locked. */
 static Datum
 Adopt(PayStore *store, PayRecord *record, const RefundReport *report)
 {
@@ -799,32 +1048,31 @@ Adopt(PayStore *store, PayRecord *record, const RefundReport *report)
 	const char *mismatch = FindMismatchOfAdopted(store, record, attempt, report);
 
 	if (mismatch != NULL)
-		return ReplyMismatch(store, record, attempt, report, mismatch);
-	refund = PayNewRefund(record, attempt, text_to_cstring(report->kind), news.refund_no, news.amount, NULL);
-	refund.state = news.refund_reported;
-	refund.adopted = true;
-	refund.channel_txn = news.channel_txn;
-	if (!PayAddRefund(store, attempt, &refund))
-		return ReplyMismatch(store, record, attempt, report, number_taken);
-	PayMoveSums(record, attempt, &refund, PAY_NO_REFUND_STATE, news.refund_reported);
-	news.refund_after = news.refund_reported;
-	SaveRefund(store, record, attempt, &news, PAY_APPLIED);
+		return ReplyMismatch(store, record, attempt, report, "mismatch", mismatch);
+	if (PayTextIs(news.refund_kind, "refund") && FindTwin(store, attempt, news.amount, &refund))
+		return ReplyMismatch(store, record, attempt, report, "twin",
+							 psprintf("refund \"%s\" of the same amount has no transaction yet: same says that it is this one, accept that it is another",
+									  text_to_cstring(refund.refund_no)));
+	refund = PayNewRefund(record, attempt, text_to_cstring(news.refund_kind), news.refund_no, news.amount, NULL);
+	if (!AddAdopted(store, record, attempt, &refund, news.refund_reported, news.channel_txn, &news))
+		return ReplyMismatch(store, record, attempt, report, "mismatch", number_taken);
 	Review(store, "adopted", record, attempt, report, "the channel started it; it was not asked for here");
-	PayReviewAbnormal(store, record, attempt, &refund, &news);
 	ReviewConflict(store, record, attempt, report);
-	return Reply(store, record, attempt, &refund, PAY_APPLIED, "adopted: the channel started it");
+	return Reply(store, record, attempt, &refund, PAY_APPLIED,
+				 attempt->amount_overdrawn == 0 ? "adopted: the channel started it" :
+				 psprintf("adopted: the channel started it; %s", DescribeOverdrawn(attempt)));
 }
 
 /* Can news of this state be of a refund that the channel started and that may move money? */
 static bool
 IsAdoptable(PayRefundState reported)
 {
-	return TakesMoney(reported) && reported != PAY_REFUND_REQUESTED;
+	return PayRefundTakes(reported) && reported != PAY_REFUND_REQUESTED;
 }
 
-/* Why an unknown refund cannot be given to any payment; NULL if record is its payment. */
+/* Read the payment that a report of an unknown refund_no names; why it names none, or NULL. */
 static const char *
-FindRecordOfUnknown(PayStore *store, const RefundReport *report, PayRecord *record)
+FindNamedRecord(PayStore *store, const RefundReport *report, PayRecord *record)
 {
 	if (report->trade_no == NULL)
 		return "there is no such refund, and no trade_no";
@@ -835,37 +1083,80 @@ FindRecordOfUnknown(PayStore *store, const RefundReport *report, PayRecord *reco
 	/* nobody can burn another merchant's message ids: an event of his payment would */
 	if (!PayTextsEqual(report->news.merchant, record->payment.merchant))
 		return "there is no such refund, and the attempt is another merchant's";
+	return NULL;
+}
+
+/* Why a report of an unknown refund cannot be taken in; NULL if it can. */
+static const char *
+WhyNotAdopted(const RefundReport *report)
+{
 	if (!IsAdoptable(report->news.refund_reported))
 		return "there is no such refund";
-	if (report->news.amount == 0)
-		return "there is no such refund, and no amount";
-	return NULL;
+	return report->news.amount == 0 ? "there is no such refund, and no amount" : NULL;
+}
+
+/* A transaction that another refund of this payment has says more than the number. */
+static void
+FindByOtherTransaction(PayStore *store, const PayNews *news, PayRefund *refund)
+{
+	if (news->channel_txn != NULL && !PayTextsEqual(news->channel_txn, refund->channel_txn))
+		FindByTransaction(store, refund->pay_no, news, refund);
+}
+
+/* The refund that a report is about, and its payment; why there is none, or NULL. */
+static const char *
+FindReported(PayStore *store, const RefundReport *report, PayRecord *record, PayRefund *refund, bool *known)
+{
+	const char *why;
+
+	*known = PayFindRefund(store, report->news.merchant, report->news.refund_no, refund);
+	if (*known)
+	{
+		FindByOtherTransaction(store, &report->news, refund);
+		FindRecordOf(store, refund, record, false);
+		return NULL;
+	}
+	why = FindNamedRecord(store, report, record);
+	if (why != NULL)
+		return why;
+	*known = FindByTransaction(store, record->payment.pay_no, &report->news, refund);
+	return *known ? NULL : WhyNotAdopted(report);
+}
+
+/* The same under the payment's lock: another payment may have taken the number meanwhile. */
+static bool
+FindReportedAgain(PayStore *store, const RefundReport *report, const PayRecord *record, PayRefund *refund)
+{
+	if (!PayFindRefund(store, report->news.merchant, report->news.refund_no, refund))
+		return FindByTransaction(store, record->payment.pay_no, &report->news, refund);
+	FindByOtherTransaction(store, &report->news, refund);
+	return true;
 }
 
 static Datum
 ReportRefund(PayStore *store, RefundReport *report)
 {
-	const PayNews *news = &report->news;
 	PayRecord	record;
 	PayRefund	refund;
 	PayEvent	handled;
-	const char *unmatched;
+	bool		known;
+	const char *unmatched = FindReported(store, report, &record, &refund, &known);
 
-	if (PayFindRefund(store, report->news.merchant, news->refund_no, &refund))
-		FindRecordOf(store, &refund, &record, false);
-	else if ((unmatched = FindRecordOfUnknown(store, report, &record)) != NULL)
+	if (unmatched != NULL)
 		return ReplyUnmatched(store, report, unmatched);
-	if (FindHandled(store, &record, report, &handled))
+	if (FindHandled(store, &record, known ? &refund : NULL, report, &handled))
 		return ReplyHandled(store, &record, report, &handled);
 
 	if (!PayLockRecord(store, &record))
 		return ReplyUnmatched(store, report, "there is no such refund");
-	if (FindHandled(store, &record, report, &handled))
+	known = FindReportedAgain(store, report, &record, &refund);
+	if (FindHandled(store, &record, known ? &refund : NULL, report, &handled))
 		return ReplyHandled(store, &record, report, &handled);
-	if (!PayFindRefund(store, report->news.merchant, news->refund_no, &refund))
+	PayCloseUnmatched(store, &report->news, report->news.refund_no);
+	if (!known)
 		return Adopt(store, &record, report);
 	if (!PayNumbersEqual(refund.pay_no, record.payment.pay_no))
-		return ReplyMismatch(store, &record, NULL, report, number_taken);
+		return ReplyMismatch(store, &record, NULL, report, "mismatch", number_taken);
 	if (!PayLockRefund(store, &refund))
 		return ReplyUnmatched(store, report, "there is no such refund");
 	return ReportKnown(store, &record, &refund, report);
@@ -890,18 +1181,18 @@ pay_refund_callback(PG_FUNCTION_ARGS)
 	news->channel_txn = PayKeyArgument(fcinfo, 7, "channel_txn", PAY_OPTIONAL);
 	news->occurred_at = PG_ARGISNULL(8) ? PAY_NO_TIME : PG_GETARG_TIMESTAMPTZ(8);
 	news->payload = PG_ARGISNULL(9) ? NULL : PG_DETOAST_DATUM(PG_GETARG_DATUM(9));
-	report.kind = PayKeyArgument(fcinfo, 10, "kind", PAY_REQUIRED);
+	news->refund_kind = PayKeyArgument(fcinfo, 10, "kind", PAY_REQUIRED);
 	news->merchant = PayKeyArgument(fcinfo, 11, "merchant", PAY_MAY_BE_EMPTY);
-	if (!PayTextIs(report.kind, "refund") && !PayTextIs(report.kind, "chargeback"))
+	if (!PayTextIs(news->refund_kind, "refund") && !PayTextIs(news->refund_kind, "chargeback"))
 		ereport(ERROR,
 				(errcode(PAY_ERR_BAD_ARGUMENT),
-				 errmsg("invalid kind: \"%s\"", text_to_cstring(report.kind)),
+				 errmsg("invalid kind: \"%s\"", text_to_cstring(news->refund_kind)),
 				 errdetail("A channel reports a refund or a chargeback.")));
 	if (report.trade_no != NULL && !PayParseNumber(report.trade_no, &report.number))
 		memset(&report.number, 0, sizeof(report.number));
 
 	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_REFUND_TABLE) |
-						 PAY_LOOK_AT(PAY_EVENT_TABLE));
+						 PAY_LOOK_AT(PAY_EVENT_TABLE) | PAY_LOOK_AT(PAY_REVIEW_TABLE));
 	PayCheckChannelIsKnown(store, report.channel);
 	news->source = cstring_to_text(psprintf("refund_callback:%s", text_to_cstring(report.channel)));
 	return ReportRefund(store, &report);
@@ -909,52 +1200,139 @@ pay_refund_callback(PG_FUNCTION_ARGS)
 
 /* ---- for reviews ---- */
 
-const char *
-PayAcceptRefund(PayStore *store, PayRecord *record, const PayReview *review, text *reason)
+static const char other_currency[] = "the money is of another currency";
+
+/* The refund counts as it was reported: the state, the amount, the transaction. */
+static const char *
+AcceptKnown(PayStore *store, PayRecord *record, PayRefund *refund, const PayReview *review, text *reason)
+{
+	PayAttempt *attempt = AttemptOf(store, record, refund);
+	PayRefundState from = (PayRefundState) refund->state;
+	PayRefundState to = (PayRefundState) review->refund_reported;
+	int64		amount = review->amount;
+	PayNews		news;
+
+	if (to == PAY_REFUND_REQUESTED)
+		return "what is only asked for is our own step";
+	if (ContradictsEnd(from, to))
+		to = PAY_REFUND_RETURNED;
+	if ((from != to && !PayRefundCan(from, to)) || KeepsSurplus(refund, to))
+		return psprintf("the refund is in state %s", PayRefundStateLabel(from));
+	/* where a part came back, the rest stays gone; what takes nothing keeps its amount */
+	if (from == PAY_REFUND_SUCCEEDED && to == PAY_REFUND_RETURNED && amount > 0 && amount < refund->amount)
+	{
+		to = from;
+		amount = refund->amount - amount;
+	}
+	if (PayRefundTakes(to) && amount > 0)
+		FollowAmount(record, attempt, refund, amount);
+	news = PayRefundNews("review", record, refund, from, reason);
+	news.refund_reported = (PayRefundState) review->refund_reported;
+	news.channel_txn = review->channel_txn;
+	StepRefund(store, record, attempt, refund, to, &news, PAY_APPLIED);
+	if (PayRefundTakes(to))
+		ReviewOverdrawn(store, record, attempt, &news);
+	return NULL;
+}
+
+/* A second transaction under the number of a refund that succeeded: money went twice. */
+static bool
+IsAnotherTransaction(const PayRefund *refund, const PayReview *review)
+{
+	return refund->state == PAY_REFUND_SUCCEEDED && review->refund_reported == PAY_REFUND_SUCCEEDED &&
+		refund->channel_txn != NULL && review->channel_txn != NULL &&
+		!PayTextsEqual(refund->channel_txn, review->channel_txn);
+}
+
+/* Take in what was reported as a refund that the channel started. */
+static const char *
+AcceptNew(PayStore *store, PayRecord *record, const PayReview *review, text *refund_no, int64 amount, text *reason)
 {
 	PayRefundState reported = (PayRefundState) review->refund_reported;
 	PayAttempt *attempt;
 	PayRefund	refund;
 	PayNews		news;
 
-	if (review->currency != NULL && !PayTextsEqual(review->currency, record->payment.currency))
-		return "the money is of another currency";
-	if (PayFindRefund(store, record->payment.merchant, review->refund_no, &refund))
-	{
-		if (!PayNumbersEqual(refund.pay_no, record->payment.pay_no) || !PayLockRefund(store, &refund))
-			return number_taken;
-		attempt = AttemptOf(store, record, &refund);
-		if (review->amount > 0 && review->amount != refund.amount)
-			return "the refund is of another amount";
-		if (!PayRefundCan((PayRefundState) refund.state, reported) || KeepsSurplus(&refund, reported))
-			return psprintf("the refund is in state %s", PayRefundStateLabel((PayRefundState) refund.state));
-		if (!FitsStep(attempt, &refund, (PayRefundState) refund.state, reported))
-			return psprintf("only %lld are refundable", (long long) PayRefundable(attempt));
-		news = PayRefundNews("review", record, &refund, (PayRefundState) refund.state, reason);
-		news.refund_reported = reported;
-		news.channel_txn = review->channel_txn;
-		StepRefund(store, record, attempt, &refund, reported, &news, PAY_APPLIED);
-		return NULL;
-	}
 	if (review->attempt < 1 || review->attempt > record->payment.routes.n)
 		return "it names no attempt of ours";
 	attempt = record->attempt[review->attempt - 1];
-	if (!IsAdoptable(reported) || PayIsOwnRefundNo(review->refund_no))
+	if (!IsAdoptable(reported) || amount < 1 || PayIsOwnRefundNo(refund_no))
 		return "it cannot be a refund of this payment";
-	if (review->amount < 1 || review->amount > PayRefundable(attempt))
-		return psprintf("only %lld are refundable", (long long) PayRefundable(attempt));
-	refund = PayNewRefund(record, attempt, "refund", review->refund_no, review->amount, reason);
-	refund.state = reported;
-	refund.adopted = true;
-	refund.channel_txn = review->channel_txn;
-	if (!PayAddRefund(store, attempt, &refund))
-		return number_taken;
-	PayMoveSums(record, attempt, &refund, PAY_NO_REFUND_STATE, reported);
+	refund = PayNewRefund(record, attempt,
+						  review->refund_kind != NULL ? text_to_cstring(review->refund_kind) : "refund",
+						  refund_no, amount, reason);
 	news = PayRefundNews("review", record, &refund, PAY_NO_REFUND_STATE, reason);
 	news.refund_reported = reported;
-	SaveRefund(store, record, attempt, &news, PAY_APPLIED);
-	PayReviewAbnormal(store, record, attempt, &refund, &news);
-	return NULL;
+	return AddAdopted(store, record, attempt, &refund, reported, review->channel_txn, &news) ? NULL : number_taken;
+}
+
+const char *
+PayAcceptRefund(PayStore *store, PayRecord *record, const PayReview *review, text *reason)
+{
+	PayRefund	refund;
+
+	if (review->currency != NULL && !PayTextsEqual(review->currency, record->payment.currency))
+		return other_currency;
+	if (!PayFindRefund(store, record->payment.merchant, review->refund_no, &refund))
+		return AcceptNew(store, record, review, review->refund_no, review->amount, reason);
+	if (!PayNumbersEqual(refund.pay_no, record->payment.pay_no) || !PayLockRefund(store, &refund))
+		return number_taken;
+	if (IsAnotherTransaction(&refund, review))
+		return AcceptNew(store, record, review, review->channel_txn,
+						 review->amount > 0 ? review->amount : refund.amount, reason);
+	return AcceptKnown(store, record, &refund, review, reason);
+}
+
+const char *
+PayJoinRefund(PayStore *store, PayRecord *record, const PayReview *review, text *reason)
+{
+	PayReview	joined = *review;
+	PayRefund	twin;
+
+	if (review->attempt < 1 || review->attempt > record->payment.routes.n ||
+		!FindTwin(store, record->attempt[review->attempt - 1], review->amount, &twin) ||
+		!PayLockRefund(store, &twin))
+		return "no refund of ours of this amount is without a transaction";
+	if (joined.channel_txn == NULL)
+		joined.channel_txn = review->refund_no;
+	/* it may have gone on meanwhile: then the name alone is new */
+	if (!PayRefundCan((PayRefundState) twin.state, (PayRefundState) joined.refund_reported))
+		joined.refund_reported = twin.state;
+	return AcceptKnown(store, record, &twin, &joined, reason);
+}
+
+/* The chargeback that a bounce of this attempt was booked as. */
+static bool
+FindBounce(PayStore *store, const PayRecord *record, const PayAttempt *attempt, PayRefund *refund)
+{
+	return PayFindRefund(store, record->payment.merchant,
+						 OwnRefundNo(attempt->trade_no, BOUNCE_LETTER, ""), refund);
+}
+
+bool
+PayIsBounceBooked(PayStore *store, const PayRecord *record, const PayAttempt *attempt)
+{
+	PayRefund	refund;
+
+	return FindBounce(store, record, attempt, &refund) && PayRefundTakes((PayRefundState) refund.state);
+}
+
+void
+PayBookBounce(PayStore *store, PayRecord *record, PayAttempt *attempt, text *reason)
+{
+	PayRefund	refund;
+	PayNews		news;
+	bool		known = FindBounce(store, record, attempt, &refund) && PayLockRefund(store, &refund);
+
+	if (!known)
+		refund = PayNewRefund(record, attempt, "chargeback", OwnRefundNo(attempt->trade_no, BOUNCE_LETTER, ""),
+							  attempt->amount_collected, reason);
+	news = PayRefundNews("review", record, &refund, known ? (PayRefundState) refund.state : PAY_NO_REFUND_STATE, reason);
+	news.refund_reported = PAY_REFUND_SUCCEEDED;
+	if (known)
+		StepRefund(store, record, attempt, &refund, PAY_REFUND_SUCCEEDED, &news, PAY_APPLIED);
+	else if (!AddAdopted(store, record, attempt, &refund, PAY_REFUND_SUCCEEDED, NULL, &news))
+		ThrowNumberTaken(refund.refund_no);
 }
 
 /* ---- for the guards ---- */
@@ -970,7 +1348,11 @@ PayFollowRefund(PayStore *store, const PayRefund *refund, PayRefundState before,
 	FindRecordOf(store, refund, &record, true);
 	attempt = AttemptOf(store, &record, refund);
 	if (before != after)
+	{
 		RefuseToKeepSurplus(refund, after);
+		RefuseToCallBack(refund, before, after);
+		RefuseToSend(refund, before, after);
+	}
 	if (!FitsStep(attempt, refund, before, after))
 		ThrowNothingLeft(attempt, refund->refund_no, refund->amount, record.payment.currency);
 	if (before != after)
@@ -989,5 +1371,5 @@ PayFollowRefund(PayStore *store, const PayRefund *refund, PayRefundState before,
 	news.refund_after = after;
 	SaveRefund(store, &record, attempt, &news, PAY_APPLIED);
 	if (before != after)
-		PayReviewAbnormal(store, &record, attempt, refund, &news);
+		ReviewStep(store, &record, attempt, refund, &news);
 }

@@ -20,10 +20,11 @@
 extern text *PaySurplusRefundNo(const PayAttempt *attempt);
 
 /*
- * The attempt was just recorded as paid and did not win: open the refund of
- * all that it collected.  The record is locked.
+ * The attempt was just recorded as paid and did not win: open the refund of all
+ * that it has left.  The record is locked.  The refund's number; NULL where the
+ * channel took all of it back before.
  */
-extern void PayOpenSurplus(PayStore *store, PayRecord *record, PayAttempt *attempt, const char *reason);
+extern text *PayOpenSurplus(PayStore *store, PayRecord *record, PayAttempt *attempt, const char *reason);
 
 /*
  * An attempt that was paid already collected once more, by another transaction
@@ -51,6 +52,22 @@ extern text *PayOpenDisputed(PayStore *store, PayRecord *record, PayAttempt *att
  */
 extern const char *PayAcceptRefund(PayStore *store, PayRecord *record, const PayReview *review,
 								   text *reason);
+
+/*
+ * A person says that a channel's report is about a refund of ours of the same
+ * amount, under way or done, which has no transaction.  NULL, or why it cannot be.
+ * All is locked.
+ */
+extern const char *PayJoinRefund(PayStore *store, PayRecord *record, const PayReview *review, text *reason);
+
+/*
+ * The channel took back all that a paid attempt collected (a debit that bounced):
+ * book it as a chargeback.  The record is locked.
+ */
+extern void PayBookBounce(PayStore *store, PayRecord *record, PayAttempt *attempt, text *reason);
+
+/* Is it booked, and the money still gone? */
+extern bool PayIsBounceBooked(PayStore *store, const PayRecord *record, const PayAttempt *attempt);
 
 /*
  * A direct UPDATE stepped this refund: let the sums of its attempt follow, with

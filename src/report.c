@@ -106,6 +106,37 @@ WhyNotNeeded(const PayRecord *record, PayState reported)
 	return psprintf("the order is %s: %s", PayStateLabel((PayState) record->payment.state), follows);
 }
 
+/* When the latest capture was asked for; PAY_NO_TIME if nobody knows. */
+static TimestampTz
+CaptureTime(PayStore *store, const PayAttempt *attempt)
+{
+	TimestampTz at = PAY_NO_TIME;
+	ListCell   *cell;
+
+	foreach(cell, PayListEvents(store, attempt->pay_no))
+	{
+		const PayEvent *event = lfirst(cell);
+
+		if (event->attempt == attempt->attempt && event->attempt_after == PAY_CAPTURING &&
+			event->attempt_before != PAY_CAPTURING)
+			at = event->recorded_at;
+	}
+	return at;
+}
+
+/*
+ * Is it an authorization that the channel gave before the capture was asked for?
+ * A late message of it must not open the way to a second capture: only one that
+ * says that it occurred after the capture tells that this one did not come off.
+ */
+static bool
+IsOfBeforeCapture(PayStore *store, const PayAttempt *attempt, const PayNews *news)
+{
+	return news->reported == PAY_AUTHORIZED && attempt->amount_to_capture > 0 &&
+		(attempt->state == PAY_CAPTURING || attempt->state == PAY_UNKNOWN || attempt->state == PAY_CLOSING) &&
+		(news->occurred_at == PAY_NO_TIME || news->occurred_at <= CaptureTime(store, attempt));
+}
+
 /* The one rule: what does this report do?  reporting_channel is NULL for the caller's own step. */
 static PayDecision
 DecideReport(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
@@ -116,13 +147,19 @@ DecideReport(PayStore *store, const PayRecord *record, const PayAttempt *attempt
 	PayState	state = (PayState) attempt->state;
 
 	*detail = NULL;
-	if (IsPaidAgain(attempt, news) && PayIsCounted(store, record, attempt, news->channel_txn))
+	if (IsPaidAgain(attempt, news) && (PayIsCounted(store, record, attempt, news->channel_txn) ||
+									   PayIsAlias(store, attempt->pay_no, news->channel_txn)))
 		return PAY_UNCHANGED;
 	*detail = FindMismatch(record, attempt, channel, reporting_channel, news);
 	if (*detail != NULL)
 		return PAY_MISMATCH;
 	if (state == reported)
 		return PAY_UNCHANGED;
+	if (reporting_channel != NULL && IsOfBeforeCapture(store, attempt, news))
+	{
+		*detail = "the authorization is known, and a capture was asked for since";
+		return PAY_UNCHANGED;
+	}
 	if (!PayAttemptCan(state, reported))
 	{
 		*detail = psprintf("the attempt is %s already", PayStateLabel(state));
@@ -181,7 +218,7 @@ CheckOwnCapture(const PayRecord *record, const PayAttempt *attempt, const PayNew
 				 errdetail("%lld %s were to be captured before, and the outcome is not known.",
 						   (long long) attempt->amount_to_capture,
 						   text_to_cstring(record->payment.currency)),
-				 errhint("Query the channel and report what it says: paid, or authorized if it was not captured.")));
+				 errhint("Query the channel and report what it says: paid, or, if it was not captured, authorized with an occurred_at after the capture.")));
 	if (captured != NULL)
 		ereport(ERROR,
 				(errcode(PAY_ERR_NOT_ALLOWED),
@@ -223,7 +260,9 @@ CheckOwnStep(const PayRecord *record, const PayAttempt *attempt, const PayNews *
 				(errcode(PAY_ERR_NOT_ALLOWED),
 				 errmsg("attempt %d of order \"%s\" cannot step from %s to %s", attempt->attempt,
 						text_to_cstring(record->payment.order_no), PayStateLabel(state), PayStateLabel(to)),
-				 errdetail("Legal steps from %s: %s.", PayStateLabel(state), PayAttemptStepsFrom(state))));
+				 errdetail("Legal steps from %s: %s.", PayStateLabel(state), PayAttemptStepsFrom(state)),
+				 state != PAY_PAID ? 0 :
+				 errhint("What is paid stays paid; its money goes back by pay_refund().")));
 	if (to == PAY_CAPTURING)
 		CheckOwnCapture(record, attempt, news);
 }
@@ -261,6 +300,17 @@ PayCallbackSource(const text *channel)
 	return cstring_to_text(psprintf("callback:%s", text_to_cstring(channel)));
 }
 
+/* Does the channel give all messages about a payment one id? */
+static bool
+HasIdsPerPayment(PayStore *store, const PayRecord *record, const PayReport *report)
+{
+	const PayAttempt *attempt = PayMeantAttempt(record, report);
+	PayChannel	channel;
+
+	return attempt != NULL && PayFindRoute(store, attempt->route, &channel) &&
+		PayTextIs(channel.message_ids, "state");
+}
+
 /*
  * A known id with the same content was handled; with other content it is news
  * without an id.  What the caller's own step leaves out (amount, currency,
@@ -269,13 +319,21 @@ PayCallbackSource(const text *channel)
 bool
 PayFindHandled(PayStore *store, const PayRecord *record, PayReport *report, PayEvent *event)
 {
-	const PayNews *news = &report->news;
+	PayNews    *news = &report->news;
 	bool		own = report->channel == NULL;
 	int			attempt = PayNumberAttempt(report->number);
 
 	if (news->message_id == NULL ||
 		!PayFindMessage(store, record->payment.pay_no, news->source, news->message_id, event))
 		return false;
+	if (!own && event->reported != (uint8) news->reported && HasIdsPerPayment(store, record, report))
+	{
+		/* a message is its id and what it says */
+		news->message_id = cstring_to_text(psprintf("%s:%s", text_to_cstring(news->message_id),
+													PayStateLabel(news->reported)));
+		if (!PayFindMessage(store, record->payment.pay_no, news->source, news->message_id, event))
+			return false;
+	}
 	report->conflict = event->reported != (uint8) news->reported ||
 		(event->attempt != attempt && (attempt > 0 || IsAboutPayment(report))) ||
 		(event->amount != news->amount && !(own && news->amount == 0)) ||
@@ -307,11 +365,17 @@ ChannelOf(PayStore *store, const PayAttempt *attempt)
 	return channel;
 }
 
-/* The refund that a decision opened; NULL if it opened none. */
+/* The refund that an event's decision opened; NULL if it opened none. */
 static const text *
-SurplusRefundNo(const PayAttempt *attempt, PayDecision decision, PayState reported)
+OpenedRefundNo(PayStore *store, const PayRecord *record, const PayAttempt *attempt, const PayEvent *event)
 {
-	return decision == PAY_SURPLUS && reported == PAY_PAID ? PaySurplusRefundNo(attempt) : NULL;
+	text	   *refund_no = PaySurplusRefundNo(attempt);
+	PayRefund	ignored;
+
+	if (event->decision != PAY_SURPLUS || event->reported != PAY_PAID ||
+		!PayFindRefund(store, record->payment.merchant, refund_no, &ignored))
+		return NULL;
+	return refund_no;
 }
 
 void
@@ -326,8 +390,7 @@ PayAnswerReplayed(PayStore *store, const PayRecord *record, const PayEvent *even
 		answer->attempt = record->attempt[event->attempt - 1];
 		answer->attempt_state = (PayState) event->attempt_after;
 		answer->channel = ChannelOf(store, answer->attempt);
-		answer->refund_no = SurplusRefundNo(answer->attempt, (PayDecision) event->decision,
-											(PayState) event->reported);
+		answer->refund_no = OpenedRefundNo(store, record, answer->attempt, event);
 	}
 	answer->detail = psprintf("handled before: %s", PayDecisionLabel((PayDecision) event->decision));
 }
@@ -387,6 +450,8 @@ OnlyAttempt(const PayRecord *record)
 PayAttempt *
 PayMeantAttempt(const PayRecord *record, const PayReport *report)
 {
+	if (report->news.merchant != NULL && !PayTextsEqual(report->news.merchant, record->payment.merchant))
+		return NULL;
 	return PayNumberAttempt(report->number) > 0 ?
 		PayRecordAttempt(record, report->number) : OnlyAttempt(record);
 }
@@ -438,6 +503,8 @@ PayReportAttempt(PayStore *store, PayRecord *record, const PayReport *report, Ti
 	PayDecision decision;
 	PayState	payment_before;
 	PayState	attempt_before;
+	text	   *surplus = NULL;
+	bool		given_up;
 	const char *detail;
 
 	if (attempt == NULL && report->channel != NULL)
@@ -456,8 +523,11 @@ PayReportAttempt(PayStore *store, PayRecord *record, const PayReport *report, Ti
 
 	payment_before = (PayState) record->payment.state;
 	attempt_before = (PayState) attempt->state;
+	given_up = attempt->check_at == PAY_NO_TASK;
 	decision = DecideReport(store, record, attempt, channel, report->channel, &news, &detail);
 	ApplyReport(record, attempt, &news, decision, now);
+	if (report->channel != NULL && attempt->state == PAY_PAYING)
+		attempt->reported_at = now;
 	attempt->asked_by = NULL;
 	event_news = report->conflict ? PayNewsWithoutId(&news) : news;
 	PaySaveRecord(store, record, attempt, payment_before, attempt_before, &event_news, decision);
@@ -467,19 +537,24 @@ PayReportAttempt(PayStore *store, PayRecord *record, const PayReport *report, Ti
 					  "a known message id came with other content");
 	if (decision == PAY_MISMATCH)
 		PayOpenReview(store, PayDecisionLabel(decision), record, attempt, &news, report->trade_no, detail);
-	/* the money may have been given back where nobody asked for it */
-	if (decision == PAY_STALE && attempt_before == PAY_PAID && news.reported == PAY_REVERSED)
+	if (report->channel != NULL && decision == PAY_STALE && PayIsBounce((PayState) attempt->state, news.reported) &&
+		!PayIsBounceBooked(store, record, attempt))
 		PayOpenReview(store, "mismatch", record, attempt, &news, report->trade_no,
-					  "the channel says reversed of what is paid: if the money went back, report it as a refund");
+					  psprintf("the channel says %s of what is paid: accept books a chargeback of all of it",
+							   PayStateLabel(news.reported)));
 	if (decision == PAY_SURPLUS && news.reported == PAY_PAID)
-		PayOpenSurplus(store, record, attempt, detail);
+		surplus = PayOpenSurplus(store, record, attempt, detail);
+	if (report->channel != NULL)
+		PayCloseUnmatched(store, &news, report->trade_no);
+	if (given_up && attempt->state != attempt_before)
+		PayCloseExhausted(store, record, attempt, NULL);
 
 	memset(answer, 0, sizeof(*answer));
 	answer->decision = decision;
 	answer->record = record;
 	answer->attempt = attempt;
 	answer->channel = channel;
-	answer->refund_no = SurplusRefundNo(attempt, decision, news.reported);
+	answer->refund_no = surplus;
 	answer->detail = detail;
 }
 
@@ -658,6 +733,7 @@ PayCallbackArguments(FunctionCallInfo fcinfo, PayReport *report)
 	news->channel_txn = PayKeyArgument(fcinfo, 6, "channel_txn", PAY_OPTIONAL);
 	news->occurred_at = PG_ARGISNULL(7) ? PAY_NO_TIME : PG_GETARG_TIMESTAMPTZ(7);
 	news->payload = PG_ARGISNULL(8) ? NULL : PG_DETOAST_DATUM(PG_GETARG_DATUM(8));
+	news->merchant = PG_ARGISNULL(9) ? NULL : PayKeyArgument(fcinfo, 9, "merchant", PAY_MAY_BE_EMPTY);
 	news->source = PayCallbackSource(report->channel);
 	if (!PayParseNumber(report->trade_no, &report->number))
 		memset(&report->number, 0, sizeof(report->number));
@@ -673,7 +749,8 @@ pay_callback(PG_FUNCTION_ARGS)
 	PayAnswer	unmatched;
 
 	PayCallbackArguments(fcinfo, &report);
-	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_EVENT_TABLE));
+	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_EVENT_TABLE) |
+						 PAY_LOOK_AT(PAY_REVIEW_TABLE));
 	if (!PayNumberIsNone(report.number) &&
 		PayFindRecord(store, PayPaymentNumber(report.number), &record) &&
 		PayMeantAttempt(&record, &report) != NULL)

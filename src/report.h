@@ -23,13 +23,16 @@ typedef struct PayReport
 	bool		conflict;		/* its message id is known with other content */
 } PayReport;
 
-/* The nine arguments of pay_callback(); PY400. */
+/* The ten arguments of pay_callback(); PY400. */
 extern void PayCallbackArguments(FunctionCallInfo fcinfo, PayReport *report);
 
 /* The source of the events that a channel's callbacks leave. */
 extern text *PayCallbackSource(const text *channel);
 
-/* The attempt that a report is about, the payment's number meaning its only one; NULL if there is none. */
+/*
+ * The attempt that a report is about, the payment's number meaning its only one;
+ * NULL if there is none, or if another merchant's keys verified the message.
+ */
 extern PayAttempt *PayMeantAttempt(const PayRecord *record, const PayReport *report);
 
 /* Was this message handled before?  Then its event; else report->conflict is known. */

@@ -15,6 +15,22 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+static void
+Resolve(PayReview *review, text *verdict, text *reason)
+{
+	review->verdict = verdict;
+	review->reason = reason;
+	review->resolved_at = GetCurrentTimestamp();
+	review->resolved_by = cstring_to_text(GetUserNameFromId(GetUserId(), false));
+	review->resolved_session = cstring_to_text(GetUserNameFromId(GetSessionUserId(), false));
+}
+
+bool
+PayIsBounce(PayState attempt, PayState reported)
+{
+	return attempt == PAY_PAID && (reported == PAY_FAILED || reported == PAY_REVERSED);
+}
+
 static bool
 SameReport(const PayReview *a, const PayReview *b)
 {
@@ -41,6 +57,7 @@ PayOpenReview(PayStore *store, const char *kind, const PayRecord *record, const 
 	review.reported = news->reported;
 	review.refund_reported = news->refund_reported;
 	review.refund_no = news->refund_no;
+	review.refund_kind = news->refund_kind;
 	review.merchant = record == NULL ? news->merchant : NULL;
 	review.kind = cstring_to_text(kind);
 	review.source = news->source;
@@ -64,7 +81,73 @@ PayOpenReview(PayStore *store, const char *kind, const PayRecord *record, const 
 	PayInsertReview(store, &review);
 }
 
+/* ---- reviews that close themselves ---- */
+
+/* What it waited for has come. */
+static void
+Settle(PayStore *store, PayReview *review, const char *verdict, const char *reason)
+{
+	if (!PayLockReview(store, review) || review->verdict != NULL)
+		return;
+	Resolve(review, cstring_to_text(verdict), cstring_to_text(reason));
+	PayUpdateReview(store, review);
+}
+
+void
+PayCloseUnmatched(PayStore *store, const PayNews *news, text *reported_no)
+{
+	PayReview	review;
+
+	if (PayFindUnmatched(store, news->source, reported_no, news->message_id, news->merchant, &review))
+		Settle(store, &review, "accept", "the message came again and was taken in");
+}
+
+void
+PayCloseExhausted(PayStore *store, const PayRecord *record, const PayAttempt *attempt, const text *refund_no)
+{
+	ListCell   *cell;
+
+	foreach(cell, PayListOpenReviews(store, record->payment.pay_no))
+	{
+		PayReview  *review = lfirst(cell);
+
+		if (PayTextIs(review->kind, "exhausted") && review->attempt == attempt->attempt &&
+			PayTextsEqual(review->refund_no, refund_no))
+			Settle(store, review, "dismiss", "news came after all");
+	}
+}
+
+void
+PayCloseReviewsOfTwin(PayStore *store, const PayRecord *record, const PayRefund *refund)
+{
+	ListCell   *cell;
+
+	foreach(cell, PayListOpenReviews(store, record->payment.pay_no))
+	{
+		PayReview  *review = lfirst(cell);
+
+		if (PayTextIs(review->kind, "twin") && (PayTextsEqual(review->channel_txn, refund->channel_txn) ||
+												PayTextsEqual(review->refund_no, refund->channel_txn)))
+			Settle(store, review, "same", "our refund named this transaction");
+	}
+}
+
 /* ---- verdicts ---- */
+
+/* The message id of the event by which a person says that a transaction is one that we know. */
+static text *
+AliasId(const text *channel_txn)
+{
+	return cstring_to_text(psprintf("alias:%s", text_to_cstring(channel_txn)));
+}
+
+bool
+PayIsAlias(PayStore *store, PayNumber pay_no, const text *channel_txn)
+{
+	PayEvent	ignored;
+
+	return PayFindMessage(store, pay_no, cstring_to_text("review"), AliasId(channel_txn), &ignored);
+}
 
 static void
 ThrowCannot(const PayReview *review, const char *verdict, const char *why)
@@ -87,15 +170,21 @@ Accept(PayStore *store, const PayReview *review, PayRecord *record, PayAttempt *
 {
 	const char *cannot;
 
-	if (PayTextIs(review->kind, "adopted"))
+	if (PayTextIs(review->kind, "adopted") || PayTextIs(review->kind, "returned") ||
+		PayTextIs(review->kind, "overdrawn"))
 		return;					/* it counts already */
-	if (review->refund_no != NULL && !PayTextIs(review->kind, "mismatch"))
+	if (review->refund_no != NULL && !PayTextIs(review->kind, "mismatch") && !PayTextIs(review->kind, "twin"))
 		ThrowCannot(review, "accept", settle_refund);
 	if (review->refund_no != NULL)
 	{
 		cannot = PayAcceptRefund(store, record, review, reason);
 		if (cannot != NULL)
 			ThrowCannot(review, "accept", cannot);
+		return;
+	}
+	if (PayTextIs(review->kind, "mismatch") && PayIsBounce((PayState) attempt->state, (PayState) review->reported))
+	{
+		PayBookBounce(store, record, attempt, reason);
 		return;
 	}
 	if (!PayTextIs(review->kind, "mismatch") || !review->about_money)
@@ -163,14 +252,28 @@ Refund(PayStore *store, const PayReview *review, PayRecord *record, PayAttempt *
 							 PayStateLabel((PayState) attempt->state)));
 }
 
+/* One transaction under two names: the reported one is another name of what is counted. */
 static void
-Resolve(PayReview *review, text *verdict, text *reason)
+CheckAlias(const PayReview *review, const PayAttempt *attempt)
 {
-	review->verdict = verdict;
-	review->reason = reason;
-	review->resolved_at = GetCurrentTimestamp();
-	review->resolved_by = cstring_to_text(GetUserNameFromId(GetUserId(), false));
-	review->resolved_session = cstring_to_text(GetUserNameFromId(GetSessionUserId(), false));
+	bool		paid = review->refund_no == NULL && review->reported == PAY_PAID && attempt->state == PAY_PAID;
+	bool		refunded = review->refund_no != NULL && review->refund_reported == PAY_REFUND_SUCCEEDED;
+
+	if (!PayTextIs(review->kind, "mismatch") || review->channel_txn == NULL || !(paid || refunded))
+		ThrowCannot(review, "alias", "it does not say that money moved by another transaction");
+}
+
+/* The report is about a refund of ours that the channel names otherwise. */
+static void
+Join(PayStore *store, const PayReview *review, PayRecord *record, text *reason)
+{
+	const char *cannot;
+
+	if (!PayTextIs(review->kind, "twin"))
+		ThrowCannot(review, "same", "it names no refund of ours that could be the same");
+	cannot = PayJoinRefund(store, record, review, reason);
+	if (cannot != NULL)
+		ThrowCannot(review, "same", cannot);
 }
 
 /* Carry out a verdict on a payment's review, which is locked; the refund that it opened, or NULL. */
@@ -189,9 +292,15 @@ ResolveForPayment(PayStore *store, PayReview *review, PayRecord *record, PayAtte
 		Accept(store, review, record, attempt, reason, now);
 	else if (PayTextIs(verdict, "refund"))
 		Refund(store, review, record, attempt, now);
+	else if (PayTextIs(verdict, "alias"))
+		CheckAlias(review, attempt);
+	else if (PayTextIs(verdict, "same"))
+		Join(store, review, record, reason);
 
 	memset(&news, 0, sizeof(news));
 	news.source = cstring_to_text("review");
+	if (PayTextIs(verdict, "alias") && !PayIsAlias(store, review->pay_no, review->channel_txn))
+		news.message_id = AliasId(review->channel_txn);
 	news.reported = (PayState) review->reported;
 	news.amount = review->amount;
 	news.currency = review->currency;
@@ -211,8 +320,7 @@ ResolveForPayment(PayStore *store, PayReview *review, PayRecord *record, PayAtte
 		return PayTextIs(verdict, "accept") ? review->refund_no : NULL;
 	if (attempt_before == PAY_PAID)
 		return PayOpenExtra(store, record, attempt, review->amount, review->channel_txn, news.reason);
-	PayOpenSurplus(store, record, attempt, text_to_cstring(news.reason));
-	return PaySurplusRefundNo(attempt);
+	return PayOpenSurplus(store, record, attempt, text_to_cstring(news.reason));
 }
 
 static void
@@ -239,11 +347,12 @@ pay_review_resolve(PG_FUNCTION_ARGS)
 	PayAnswer	answer;
 	bool		of_payment;
 
-	if (!PayTextIs(verdict, "accept") && !PayTextIs(verdict, "refund") && !PayTextIs(verdict, "dismiss"))
+	if (!PayTextIs(verdict, "accept") && !PayTextIs(verdict, "refund") && !PayTextIs(verdict, "dismiss") &&
+		!PayTextIs(verdict, "alias") && !PayTextIs(verdict, "same"))
 		ereport(ERROR,
 				(errcode(PAY_ERR_BAD_ARGUMENT),
 				 errmsg("invalid verdict: \"%s\"", text_to_cstring(verdict)),
-				 errdetail("A verdict is accept, refund or dismiss.")));
+				 errdetail("A verdict is accept, refund, dismiss, alias or same.")));
 
 	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_REVIEW_TABLE));
 	if (!PayFindReview(store, review_id, &review))
@@ -276,9 +385,10 @@ pay_review_resolve(PG_FUNCTION_ARGS)
 	}
 	if (!PayTextIs(verdict, "dismiss") && attempt == NULL)
 		ThrowCannot(&review, text_to_cstring(verdict), "it names no attempt of ours");
-	if (of_payment)
-		answer.refund_no = ResolveForPayment(store, &review, &record, attempt, verdict, reason);
+	/* closed first: what the verdict books closes the reviews that wait for it, and this may be one */
 	Resolve(&review, verdict, reason);
 	PayUpdateReview(store, &review);
+	if (of_payment)
+		answer.refund_no = ResolveForPayment(store, &review, &record, attempt, verdict, reason);
 	return PayReply(store, &answer);
 }

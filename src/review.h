@@ -14,7 +14,7 @@
 /*
  * Put a report up for review, unless one with the same content is open.
  *
- * kind		mismatch, unmatched, conflict, adopted, abnormal
+ * kind		mismatch, unmatched, conflict, adopted, twin, abnormal, returned, overdrawn, exhausted, damaged
  * record	the payment, locked; NULL for unmatched
  * attempt	NULL for the payment as a whole
  * trade_no	the number as it was reported
@@ -22,5 +22,22 @@
 extern void PayOpenReview(PayStore *store, const char *kind, const PayRecord *record,
 						  const PayAttempt *attempt, const PayNews *news, text *trade_no,
 						  const char *detail);
+
+/*
+ * Reviews that close themselves when what they waited for comes; the payment is
+ * locked.  The message, that was unmatched; the attempt (or its refund) that
+ * nobody could say anything about; a report of a refund by the channel's own
+ * number, when a refund of ours has its transaction.
+ */
+extern void PayCloseUnmatched(PayStore *store, const PayNews *news, text *reported_no);
+extern void PayCloseExhausted(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
+							  const text *refund_no);
+extern void PayCloseReviewsOfTwin(PayStore *store, const PayRecord *record, const PayRefund *refund);
+
+/* Does the channel take back what it said was paid? */
+extern bool PayIsBounce(PayState attempt, PayState reported);
+
+/* Has a person said that this transaction is another name of one that is counted? */
+extern bool PayIsAlias(PayStore *store, PayNumber pay_no, const text *channel_txn);
 
 #endif							/* PAY_REVIEW_H */

@@ -870,6 +870,8 @@ CopyChannel(const PayChannel *from, PayChannel *to)
 	to->channel = (text *) DatumGetPointer(datumCopy(PointerGetDatum(from->channel), false, -1));
 	to->method = (text *) DatumGetPointer(datumCopy(PointerGetDatum(from->method), false, -1));
 	to->schedule = (struct varlena *) DatumGetPointer(datumCopy(PointerGetDatum(from->schedule), false, -1));
+	to->schedule_held = (struct varlena *) DatumGetPointer(datumCopy(PointerGetDatum(from->schedule_held), false, -1));
+	to->message_ids = (text *) DatumGetPointer(datumCopy(PointerGetDatum(from->message_ids), false, -1));
 }
 
 /* The place of a route, or of a channel and method, among the remembered; n if it is not there. */
@@ -1031,6 +1033,14 @@ PayFindRefund(PayStore *store, text *merchant, text *refund_no, PayRefund *row)
 }
 
 bool
+PayFindDatabase(PayStore *store, int64 system_identifier, PayDatabase *row)
+{
+	Datum		key = Int64GetDatum(system_identifier);
+
+	return FindOne(store, PAY_DATABASE_TABLE, DATABASE_BY_IDENTIFIER, &key, row);
+}
+
+bool
 PayFindDispute(PayStore *store, int64 dispute_id, PayDispute *row)
 {
 	Datum		key = Int64GetDatum(dispute_id);
@@ -1065,6 +1075,14 @@ PayFindHold(PayStore *store, PayNumber pay_no, text *resource, PayHold *row)
 	Datum		keys[] = {UUIDPGetDatum(&pay_no), PointerGetDatum(resource)};
 
 	return !IsHidden(store, pay_no) && FindOne(store, PAY_HOLD_TABLE, HOLD_BY_RESOURCE, keys, row);
+}
+
+List *
+PayListRefunds(PayStore *store, PayNumber pay_no)
+{
+	Datum		key = UUIDPGetDatum(&pay_no);
+
+	return IsHidden(store, pay_no) ? NIL : FindAll(store, PAY_REFUND_TABLE, REFUND_BY_PAYMENT, &key, 1);
 }
 
 List *
@@ -1731,6 +1749,12 @@ PayInsertDispute(PayStore *store, PayDispute *row)
 }
 
 bool
+PayInsertDatabase(PayStore *store, PayDatabase *row)
+{
+	return InsertOrFind(store, PAY_DATABASE_TABLE, row);
+}
+
+bool
 PayInsertResource(PayStore *store, PayResource *row)
 {
 	return InsertOrFind(store, PAY_RESOURCE_TABLE, row);
@@ -1898,5 +1922,14 @@ PayReplaceChannel(PayStore *store, const PayChannel *new_row)
 		old_row.route != new_row->route)
 		return;
 	simple_table_tuple_delete(open->rel, &old_row.head.tid, GetActiveSnapshot());
+	CommandCounterIncrement();
+}
+
+void
+PayForgetDatabase(PayStore *store, PayDatabase *row)
+{
+	OpenTable  *open = OpenLocked(store, PAY_DATABASE_TABLE);
+
+	simple_table_tuple_delete(open->rel, &row->head.tid, GetActiveSnapshot());
 	CommandCounterIncrement();
 }

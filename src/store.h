@@ -80,6 +80,7 @@ typedef enum PayTableId
 	PAY_RESOURCE_TABLE,
 	PAY_HOLD_TABLE,
 	PAY_GRANTEE_TABLE,
+	PAY_DATABASE_TABLE,
 	PAY_TABLES
 } PayTableId;
 
@@ -115,8 +116,12 @@ typedef struct PayChannel
 	bool		can_close;
 	bool		can_reverse;
 	Interval	resubmit_after;
+	Interval	resubmit_within;	/* how long it knows a number */
 	Interval	timeout;
 	struct varlena *schedule;	/* interval[]: waits between questions */
+	struct varlena *schedule_held;	/* the same while the money is authorized, or a refund on its way */
+	Interval	held_for;		/* how long that is asked about */
+	text	   *message_ids;	/* message; state: one id for all states of a payment */
 	text	   *channel;
 	text	   *method;
 } PayChannel;
@@ -126,6 +131,15 @@ typedef struct PayRoutes
 	int			n;
 	int16		route[PAY_MAX_ATTEMPTS];	/* of attempt i + 1 */
 } PayRoutes;
+
+typedef struct PayDatabase
+{
+	PayRowHead	head;
+	int64		system_identifier;	/* of the cluster */
+	TimestampTz adopted_at;
+	text	   *adopted_by;
+	text	   *reason;
+} PayDatabase;
 
 typedef struct PayPayment
 {
@@ -162,8 +176,10 @@ typedef struct PayAttempt
 	int64		amount_extra;	/* beyond it, by a second transaction */
 	int64		amount_reserved;	/* for refunds that are under way */
 	int64		amount_refunded;
+	int64		amount_overdrawn;	/* what the channel took beyond what was collected */
 	TimestampTz opened_at;
 	TimestampTz handed_out_at;
+	TimestampTz reported_at;	/* when the channel last spoke of it while it was paying */
 	TimestampTz credential_expires_at;
 	int16		attempt;
 	int16		route;
@@ -219,6 +235,7 @@ typedef struct PayReview
 	uint8		reported;		/* PayState */
 	uint8		refund_reported;	/* PayRefundState */
 	text	   *refund_no;
+	text	   *refund_kind;	/* as reported */
 	text	   *merchant;		/* of a refund that is none of ours */
 	text	   *kind;
 	text	   *source;
@@ -248,6 +265,8 @@ typedef struct PayRefund
 	text	   *refund_no;
 	text	   *reason;
 	text	   *channel_txn;
+	text	   *of_txn;			/* the channel's transaction that it gives back */
+	TimestampTz handed_out_at;	/* when somebody was told to send it; PAY_NO_TIME: nobody was */
 	TimestampTz check_at;		/* as for an attempt */
 	text	   *asked_by;
 } PayRefund;
@@ -291,6 +310,7 @@ typedef struct PayResource
 	PayRowHead	head;
 	int64		capacity;		/* 0: no limit */
 	int64		taken;
+	PayNumber	taken_by;		/* of what one alone can have: who took it last */
 	bool		external;
 	text	   *merchant;
 	text	   *resource;
@@ -378,6 +398,7 @@ extern bool PayFindUnmatched(PayStore *store, text *source, text *trade_no, text
 extern bool PayFindRefund(PayStore *store, text *merchant, text *refund_no, PayRefund *row);
 extern bool PayFindResource(PayStore *store, text *merchant, text *resource, PayResource *row);
 extern bool PayFindHold(PayStore *store, PayNumber pay_no, text *resource, PayHold *row);
+extern bool PayFindDatabase(PayStore *store, int64 system_identifier, PayDatabase *row);
 extern bool PayFindDispute(PayStore *store, int64 dispute_id, PayDispute *row);
 
 /* The dispute about these two payments, in this order, that is not resolved yet. */
@@ -390,6 +411,9 @@ extern bool PayChannelExists(PayStore *store, text *channel);
 /* All events of a payment, oldest first; all its open reviews. Lists of pointers to rows. */
 extern List *PayListEvents(PayStore *store, PayNumber pay_no);
 extern List *PayListOpenReviews(PayStore *store, PayNumber pay_no);
+
+/* All refunds of a payment, in no order. */
+extern List *PayListRefunds(PayStore *store, PayNumber pay_no);
 
 /* All holds of a payment, by resource. */
 extern List *PayListHolds(PayStore *store, PayNumber pay_no);
@@ -432,6 +456,7 @@ extern bool PayInsertReview(PayStore *store, PayReview *row);
 extern bool PayInsertRefund(PayStore *store, PayRefund *row);
 extern bool PayInsertDispute(PayStore *store, PayDispute *row);
 extern bool PayInsertResource(PayStore *store, PayResource *row);
+extern bool PayInsertDatabase(PayStore *store, PayDatabase *row);
 
 /* Insert a row whose keys the payment's lock keeps free. */
 extern void PayInsertAttempt(PayStore *store, PayAttempt *row);
@@ -485,5 +510,8 @@ extern HeapTuple PayTupleWithInt32(PayStore *store, HeapTuple tuple, TupleDesc d
 
 /* Remove the row of the same route, channel and method, to make room for one that is about to be inserted. */
 extern void PayReplaceChannel(PayStore *store, const PayChannel *new_row);
+
+/* Remove a row that was found, past the guards. */
+extern void PayForgetDatabase(PayStore *store, PayDatabase *row);
 
 #endif							/* PAY_STORE_H */

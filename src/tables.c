@@ -67,26 +67,43 @@ const PayKindTraits pay_kinds[] =
 #define TASK(field) offsetof(PayTask, field)
 #define RESOURCE(field) offsetof(PayResource, field)
 #define HOLD(field) offsetof(PayHold, field)
+#define DATABASE(field) offsetof(PayDatabase, field)
 #define GRANTEE(field) offsetof(PayGrantee, field)
 
 const PayTable pay_tables[PAY_TABLES] = {
 	[PAY_CHANNEL_TABLE] = {
 		"pay_channel", sizeof(PayChannel), false,
-		10, {
+		14, {
 			{"route", KIND_INT2, 0, CHANNEL(route)},
 			{"max_attempts", KIND_INT2, 0, CHANNEL(max_attempts)},
 			{"can_resubmit", KIND_BOOL, 0, CHANNEL(can_resubmit)},
 			{"can_close", KIND_BOOL, 0, CHANNEL(can_close)},
 			{"can_reverse", KIND_BOOL, 0, CHANNEL(can_reverse)},
 			{"resubmit_after", KIND_INTERVAL, 0, CHANNEL(resubmit_after)},
+			{"resubmit_within", KIND_INTERVAL, 0, CHANNEL(resubmit_within)},
 			{"timeout", KIND_INTERVAL, 0, CHANNEL(timeout)},
 			{"schedule", KIND_INTERVALS, 0, CHANNEL(schedule)},
+			{"schedule_held", KIND_INTERVALS, 0, CHANNEL(schedule_held)},
+			{"held_for", KIND_INTERVAL, 0, CHANNEL(held_for)},
+			{"message_ids", KIND_TEXT, 0, CHANNEL(message_ids)},
 			{"channel", KIND_TEXT, 0, CHANNEL(channel)},
 			{"method", KIND_TEXT, 0, CHANNEL(method)}
 		},
 		2, {
 			{UNIQUE, 1, {"route"}},
 			{UNIQUE, 2, {"channel", "method"}}
+		}
+	},
+	[PAY_DATABASE_TABLE] = {
+		"pay_database", sizeof(PayDatabase), true,
+		4, {
+			{"system_identifier", KIND_INT8, 0, DATABASE(system_identifier)},
+			{"adopted_at", KIND_TIME, 0, DATABASE(adopted_at)},
+			{"adopted_by", KIND_TEXT, 0, DATABASE(adopted_by)},
+			{"reason", KIND_TEXT, NULLABLE, DATABASE(reason)}
+		},
+		1, {
+			{UNIQUE | ARBITER, 1, {"system_identifier"}}
 		}
 	},
 	[PAY_PAYMENT_TABLE] = {
@@ -120,7 +137,7 @@ const PayTable pay_tables[PAY_TABLES] = {
 	},
 	[PAY_ATTEMPT_TABLE] = {
 		"pay_attempt", sizeof(PayAttempt), false,
-		19, {
+		21, {
 			{"trade_no", KIND_UUID, 0, ATTEMPT(trade_no)},
 			{"pay_no", KIND_UUID, 0, ATTEMPT(pay_no)},
 			{"amount", KIND_INT8, 0, ATTEMPT(amount)},
@@ -129,8 +146,10 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"amount_extra", KIND_INT8, NULLABLE, ATTEMPT(amount_extra)},
 			{"amount_reserved", KIND_INT8, NULLABLE, ATTEMPT(amount_reserved)},
 			{"amount_refunded", KIND_INT8, NULLABLE, ATTEMPT(amount_refunded)},
+			{"amount_overdrawn", KIND_INT8, NULLABLE, ATTEMPT(amount_overdrawn)},
 			{"opened_at", KIND_TIME, 0, ATTEMPT(opened_at)},
 			{"handed_out_at", KIND_TIME, 0, ATTEMPT(handed_out_at)},
+			{"reported_at", KIND_TIME, NULLABLE, ATTEMPT(reported_at)},
 			{"credential_expires_at", KIND_TIME, NULLABLE, ATTEMPT(credential_expires_at)},
 			{"attempt", KIND_INT2, 0, ATTEMPT(attempt)},
 			{"route", KIND_INT2, 0, ATTEMPT(route)},
@@ -180,7 +199,7 @@ const PayTable pay_tables[PAY_TABLES] = {
 	},
 	[PAY_REVIEW_TABLE] = {
 		"pay_review", sizeof(PayReview), true,
-		25, {
+		26, {
 			{"review_id", KIND_INT8, DEFAULTED, REVIEW(review_id)},
 			{"pay_no", KIND_UUID, NULLABLE, REVIEW(pay_no)},
 			{"opened_at", KIND_TIME, 0, REVIEW(opened_at)},
@@ -193,6 +212,7 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"reported", KIND_STATE, NULLABLE, REVIEW(reported)},
 			{"refund_reported", KIND_REFUND_STATE, NULLABLE, REVIEW(refund_reported)},
 			{"refund_no", KIND_TEXT, NULLABLE, REVIEW(refund_no)},
+			{"refund_kind", KIND_TEXT, NULLABLE, REVIEW(refund_kind)},
 			{"merchant", KIND_TEXT, NULLABLE, REVIEW(merchant)},
 			{"kind", KIND_TEXT, 0, REVIEW(kind)},
 			{"source", KIND_TEXT, 0, REVIEW(source)},
@@ -216,7 +236,7 @@ const PayTable pay_tables[PAY_TABLES] = {
 	},
 	[PAY_REFUND_TABLE] = {
 		"pay_refund", sizeof(PayRefund), true,
-		13, {
+		15, {
 			{"pay_no", KIND_UUID, 0, REFUND(pay_no)},
 			{"amount", KIND_INT8, 0, REFUND(amount)},
 			{"requested_at", KIND_TIME, 0, REFUND(requested_at)},
@@ -228,11 +248,14 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"refund_no", KIND_TEXT, 0, REFUND(refund_no)},
 			{"reason", KIND_TEXT, NULLABLE, REFUND(reason)},
 			{"channel_txn", KIND_TEXT, NULLABLE, REFUND(channel_txn)},
+			{"of_txn", KIND_TEXT, NULLABLE, REFUND(of_txn)},
+			{"handed_out_at", KIND_TIME, NULLABLE, REFUND(handed_out_at)},
 			{"check_at", KIND_TIME, NULLABLE | REMAKEABLE, REFUND(check_at)},
 			{"asked_by", KIND_TEXT, NULLABLE | REMAKEABLE, REFUND(asked_by)}
 		},
-		1, {
-			{UNIQUE | ARBITER, 2, {"merchant", "refund_no"}}
+		2, {
+			{UNIQUE | ARBITER, 2, {"merchant", "refund_no"}},
+			{LOOKUP, 1, {"pay_no"}}
 		}
 	},
 	[PAY_DISPUTE_TABLE] = {
@@ -274,9 +297,10 @@ const PayTable pay_tables[PAY_TABLES] = {
 	},
 	[PAY_RESOURCE_TABLE] = {
 		"pay_resource", sizeof(PayResource), true,
-		5, {
+		6, {
 			{"capacity", KIND_INT8, NULLABLE, RESOURCE(capacity)},
 			{"taken", KIND_INT8, 0, RESOURCE(taken)},
+			{"taken_by", KIND_UUID, NULLABLE, RESOURCE(taken_by)},
 			{"external", KIND_BOOL, 0, RESOURCE(external)},
 			{"merchant", KIND_TEXT, 0, RESOURCE(merchant)},
 			{"resource", KIND_TEXT, 0, RESOURCE(resource)}
@@ -323,7 +347,7 @@ const PayTable pay_tables[PAY_TABLES] = {
 #define TRUNCATES (TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_STATEMENT | TRIGGER_TYPE_TRUNCATE)
 
 #define GUARDS 3
-#define MAX_CHECKS 9
+#define MAX_CHECKS 10
 
 static const char *const guard_name[GUARDS] = {
 	"pay_guard_before", "pay_guard_after", "pay_guard_truncate"
@@ -342,7 +366,8 @@ static const struct
 		{BEFORE_ROW(TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE), 0, TRUNCATES},
 		{"pay_channel_route_check", "pay_channel_channel_check", "pay_channel_method_check",
 			"pay_channel_resubmit_after_check", "pay_channel_timeout_check", "pay_channel_schedule_check",
-			"pay_channel_max_attempts_check", "pay_channel_waits_check", "pay_channel_bounds_check"}
+			"pay_channel_max_attempts_check", "pay_channel_message_ids_check", "pay_channel_waits_check",
+			"pay_channel_bounds_check"}
 	},
 	[PAY_PAYMENT_TABLE] = {
 		{CHANGES, CHANGED, TRUNCATES},
@@ -380,6 +405,7 @@ static const struct
 		{CHANGES, CHANGED, TRUNCATES},
 		{"pay_hold_quantity_check", "pay_hold_state_check", "pay_hold_position_check"}
 	},
+	[PAY_DATABASE_TABLE] = {{BEFORE_ROW(TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE), 0, TRUNCATES}, {NULL}},
 	[PAY_GRANTEE_TABLE] = {
 		{BEFORE_ROW(TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE)},
 		{"pay_grantee_given_check"}

@@ -117,11 +117,13 @@ extern const PayTable pay_tables[PAY_TABLES];
 #define REVIEW_BY_PAYMENT	1
 #define REVIEW_UNMATCHED	2
 #define REFUND_BY_NUMBER	0
+#define REFUND_BY_PAYMENT	1
 #define DISPUTE_BY_ID		0
 #define DISPUTE_BY_PAYMENTS	1
 #define TASK_BY_TIME		0
 #define RESOURCE_BY_NAME	0
 #define HOLD_BY_RESOURCE	0
+#define DATABASE_BY_IDENTIFIER	0
 
 /* A table found: where each of our columns and indexes is. */
 typedef struct PayTableMap

@@ -15,13 +15,14 @@
 /* Up to 1 / JITTER of a wait is added to it. */
 #define JITTER 5
 
-TimestampTz
-PayQuestionTime(const PayChannel *channel, int n, TimestampTz from)
+/* After wait number n (from 0) of a schedule, with jitter; PAY_NO_TIME past its end. */
+static TimestampTz
+AfterWait(const struct varlena *schedule, int n, TimestampTz from)
 {
 	TimestampTz at;
 	int			place = n + 1;
 	bool		past_end;
-	Datum		wait = array_get_element(PointerGetDatum(channel->schedule), 1, &place, -1,
+	Datum		wait = array_get_element(PointerGetDatum(schedule), 1, &place, -1,
 										 sizeof(Interval), false, TYPALIGN_DOUBLE, &past_end);
 
 	if (past_end)
@@ -30,6 +31,23 @@ PayQuestionTime(const PayChannel *channel, int n, TimestampTz from)
 	if (at == PAY_NO_TIME)
 		return at;
 	return at + (TimestampTz) ((at - from) / JITTER * pg_prng_double(&pg_global_prng_state));
+}
+
+TimestampTz
+PayQuestionTime(const PayChannel *channel, int n, TimestampTz from)
+{
+	return AfterWait(channel->schedule, n, from);
+}
+
+TimestampTz
+PayHeldQuestionTime(const PayChannel *channel, int n, TimestampTz from, TimestampTz began)
+{
+	ArrayType  *waits = (ArrayType *) channel->schedule_held;
+	int			last = ArrayGetNItems(ARR_NDIM(waits), ARR_DIMS(waits)) - 1;
+
+	if (PayAfter(began, &channel->held_for) <= from)
+		return PAY_NO_TIME;
+	return AfterWait(channel->schedule_held, Min(n, last), from);
 }
 
 static void

@@ -25,6 +25,14 @@
  */
 extern TimestampTz PayQuestionTime(const PayChannel *channel, int n, TimestampTz from);
 
+/*
+ * The same while the money is authorized or a refund is on its way: such news
+ * takes hours and days.  The last wait repeats until it was held for as long as
+ * the channel's row says, since it began; then PAY_NO_TIME.
+ */
+extern TimestampTz PayHeldQuestionTime(const PayChannel *channel, int n, TimestampTz from,
+									   TimestampTz began);
+
 /* Queue a look at an attempt, a refund, a hold, or (attempt 0) a payment. */
 extern void PayQueueAttempt(PayStore *store, PayNumber pay_no, int attempt, TimestampTz due_at);
 extern void PayQueueRefund(PayStore *store, const PayRefund *refund, TimestampTz due_at);
