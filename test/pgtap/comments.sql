@@ -40,7 +40,7 @@ CREATE VIEW comments.relation AS
 	WHERE e.extname = 'pay_idem' AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname LIKE 'pay\_%';
 SELECT set_eq($$SELECT relname::text, relkind::text FROM comments.relation$$,
 	$$VALUES ('pay_payment', 'r'), ('pay_attempt', 'r'), ('pay_event', 'r'), ('pay_review', 'r'), ('pay_refund', 'r'), ('pay_dispute', 'r'),
-		('pay_task', 'r'), ('pay_resource', 'r'), ('pay_hold', 'r'), ('pay_channel', 'r'), ('pay_grantee', 'r'), ('pay_balance', 'v')$$,
+		('pay_task', 'r'), ('pay_resource', 'r'), ('pay_hold', 'r'), ('pay_channel', 'r'), ('pay_grantee', 'r'), ('pay_database', 'r'), ('pay_balance', 'v')$$,
 	'pay_install() makes these tables, this view and no others');
 SELECT is_empty($$SELECT relname FROM comments.relation WHERE coalesce(obj_description(oid, 'pg_class'), '') = ''$$,
 	'every table and view of pay_install() has a COMMENT');
@@ -74,6 +74,7 @@ INSERT INTO comments.designed VALUES
 	('pay_dispute_open', 'v', 'u', false, false),
 	('pay_dispute_resolve', 'v', 'u', false, false),
 	('pay_claim', 'v', 'u', false, false),
+	('pay_adopt_database', 'v', 'u', false, false),
 	('pay_hold_done', 'v', 'u', false, false),
 	('pay_guard', 'v', 'u', false, true),
 	-- what reads the catalogs, before a superuser's call trusts a table
@@ -152,7 +153,7 @@ $$;
 SELECT is_empty($$SELECT proname, pg_temp.refused(call) FROM comments.call WHERE pg_temp.refused(call) <> '42501'$$,
 	'called by a role that was given nothing, each of them is refused');
 RESET ROLE;
-SELECT is(count(*)::integer, 22, 'that was every function that PUBLIC was not given') FROM comments.call;
+SELECT is(count(*)::integer, 23, 'that was every function that PUBLIC was not given') FROM comments.call;
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -78,7 +78,13 @@ INSERT INTO evidence.report (col, way, reported, wrong) VALUES
 	(13, 'callback',   'failed',     'channel'),
 	(13, 'callback',   'capturing',  'amount'),
 	(13, 'callback',   'paid',       'transaction'),
-	(13, 'transition', 'paid',       'transaction');
+	(13, 'transition', 'paid',       'transaction'),
+	(5,  'callback',   'authorized', 'time'),
+	(5,  'callback',   'authorized', 'time (none)');
+-- What a late authorization does otherwise than one that is told at once.
+CREATE TABLE evidence.late AS
+SELECT string_to_array(cells[1], ', ') AS attempts, btrim(cells[2], '`') AS cell FROM evidence.written
+WHERE heading = '## Late news of an authorization' AND cells[1] <> 'attempt';
 UPDATE evidence.report SET
 	source = CASE WHEN way = 'transition' THEN way WHEN wrong = 'channel' THEN 'callback:alipay' ELSE 'callback:test' END,
 	again_by = CASE WHEN wrong IS NOT NULL OR reported NOT IN ('paid', 'authorized') THEN way
@@ -104,7 +110,8 @@ BEGIN
 	IF way = 'callback' THEN
 		SELECT r.decision, r.state, r.attempt_state, r.refund_no INTO decision, state, attempt_state, refund_no
 		FROM pay_callback(channel => CASE wrong WHEN 'channel' THEN 'alipay' ELSE 'test' END, callback_id => message_id, trade_no => trade_no,
-			reported => reported, amount => told_amount, currency => told_currency, channel_txn => transaction) AS r;
+			reported => reported, amount => told_amount, currency => told_currency, channel_txn => transaction,
+			occurred_at => CASE wrong WHEN 'time' THEN '2001-01-01 00:00 UTC' WHEN 'time (none)' THEN NULL ELSE clock_timestamp() END) AS r;
 	ELSE
 		SELECT r.decision, r.state, r.attempt_state, r.refund_no INTO decision, state, attempt_state, refund_no
 		FROM pay_transition(trade_no => trade_no, to_state => reported, amount => told_amount, currency => told_currency,
@@ -261,7 +268,7 @@ $$;
 
 CREATE FUNCTION evidence.deliver(s evidence.situation, r evidence.report) RETURNS evidence.cell LANGUAGE plpgsql AS $$
 DECLARE
-	cell CONSTANT text := s.cells[r.col];
+	cell CONSTANT text := coalesce((SELECT l.cell FROM evidence.late l WHERE r.wrong LIKE 'time%' AND s.attempt = ANY (l.attempts)), s.cells[r.col]);
 	a CONSTANT integer := s.a;
 	before CONSTANT evidence.sight := s.before;
 	after evidence.sight;
@@ -358,7 +365,7 @@ $$;
 
 -- ---- what it says ----
 
-SELECT plan(12 + count(*)::integer) FROM evidence.situation;
+SELECT plan(13 + count(*)::integer) FROM evidence.situation;
 
 SELECT is_empty(
 	$$SELECT n, cells FROM evidence.written WHERE heading LIKE '### %'
@@ -366,6 +373,8 @@ SELECT is_empty(
 		AND (cardinality(cells) <> 14 OR cells[3] <> ALL ('{current,older,both,winner}'))$$,
 	'every row of the file is understood');
 
+SELECT is_empty($$SELECT attempts FROM evidence.late WHERE NOT EXISTS (SELECT FROM evidence.situation s WHERE s.attempt = ANY (attempts))
+	UNION ALL SELECT '{none}' WHERE NOT EXISTS (SELECT FROM evidence.late)$$, 'every late authorization that the file names is of a situation here');
 -- Every combination is a row, or is said to be impossible: one or the other.
 CREATE VIEW evidence.combination AS
 SELECT concat_ws(' ', p.state, e.to_end, o.role, a.state) AS place,

@@ -81,6 +81,8 @@ SELECT CASE function || ' ' || about
 	WHEN 'pay_query merchant' THEN format($c$SELECT decision FROM pay_query(order_no => 'open', merchant => %L)$c$, f.merchant)
 	WHEN 'pay_callback number' THEN
 		format($c$SELECT decision FROM pay_callback(channel => 'test', callback_id => 'n2', trade_no => %L, reported => 'failed')$c$, f.open)
+	WHEN 'pay_callback merchant' THEN
+		format($c$SELECT decision FROM pay_callback(channel => 'test', callback_id => 'n2', trade_no => %L, reported => 'failed', merchant => %L)$c$, f.open, f.merchant)
 	WHEN 'pay_callbacks number' THEN
 		format($c$SELECT decision FROM pay_callbacks(messages => '[{"channel": "test", "trade_no": "%s", "reported": "failed"}]')$c$, f.open)
 	WHEN 'pay_transition number' THEN format($c$SELECT decision FROM pay_transition(trade_no => %L, to_state => 'unknown')$c$, f.open)
@@ -104,6 +106,7 @@ SELECT CASE function || ' ' || about
 		format($c$SELECT decision FROM pay_review_resolve(review_id => %s, verdict => 'dismiss', reason => 'a test')$c$, f.unmatched_id)
 	WHEN 'pay_claim queue' THEN
 		format($c$SELECT CASE WHEN bool_or(merchant = %L) THEN 'handed out' ELSE 'passed by' END FROM pay_claim(worker => 'w', max_tasks => 100, lease => '1 hour')$c$, f.merchant)
+	WHEN 'pay_adopt_database all' THEN $c$SELECT pay_adopt_database(reason => 'a test')::text$c$
 	WHEN 'pay_import all' THEN $c$SELECT outcome FROM pay_import(payments => '[{"order_no": "new", "amount": 1, "currency": "CNY"}]')$c$
 	WHEN 'pay_suspects all' THEN $c$SELECT count(*)::text FROM pay_suspects(since => now())$c$
 	WHEN 'pay_install all' THEN 'SELECT pay_install()::text'

@@ -64,6 +64,7 @@ INSERT INTO test.needs_tables VALUES
 	($$pay_dispute_case(dispute_id => 0)$$),
 	($$pay_suspects(since => now())$$),
 	($$pay_claim(worker => 'w1', max_tasks => 1, lease => '1 minute')$$),
+	($$pay_adopt_database(reason => 'a test')$$),
 	($$pay_import(payments => '[{"order_no": "A1", "amount": 100, "currency": "CNY"}]')$$),
 	($$pay_hold_done(trade_no => '019b76da80008001810123456789abcd', resource => 'coupon:C1', done => 'tried')$$),
 	($$pay_history(trade_no => '019b76da80008001810123456789abcd')$$),
@@ -154,7 +155,7 @@ SELECT decision, state, attempt FROM pay_query(order_no => 'A1', merchant => 'in
 -- DROP and CREATE in one session: the new extension finds no tables, then its own.
 BEGIN;
 DROP VIEW pay_balance;
-DROP TABLE pay_payment, pay_attempt, pay_event, pay_review, pay_refund, pay_dispute, pay_task, pay_resource, pay_hold, pay_channel, pay_grantee;
+DROP TABLE pay_payment, pay_attempt, pay_event, pay_review, pay_refund, pay_dispute, pay_task, pay_resource, pay_hold, pay_channel, pay_grantee, pay_database;
 DROP EXTENSION pay_idem;
 CREATE EXTENSION pay_idem;
 SELECT test.sqlstate('SELECT ' || call) AS sqlstate, count(*) FROM test.needs_tables GROUP BY 1;
@@ -209,7 +210,8 @@ CREATE FUNCTION test.fingerprint() RETURNS text LANGUAGE sql STABLE AS $$
 		UNION ALL SELECT 'resource' || t::text FROM pay_resource t
 		UNION ALL SELECT 'hold' || t::text FROM pay_hold t
 		UNION ALL SELECT 'channel' || t::text FROM pay_channel t
-		UNION ALL SELECT 'grantee' || t::text FROM pay_grantee t) AS rows (r)
+		UNION ALL SELECT 'grantee' || t::text FROM pay_grantee t
+		UNION ALL SELECT 'database' || t::text FROM pay_database t) AS rows (r)
 $$;
 
 -- A payment as one line: its state, and in brackets its attempts' states.

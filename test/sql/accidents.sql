@@ -78,7 +78,7 @@ SELECT * FROM accidents_test.balance('negative');
 SELECT accidents_test.pay('slow query');
 SELECT s AS slow_answer, r.* FROM unnest('{paying,unknown,authorized,capturing,closing,failed,closed,reversed}'::text[]) AS s, accidents_test.report('slow query', s) AS r;
 SELECT test.states('accidents', 'slow query');
--- (only that it was taken back may be news: that one is put up for a person)
+-- (only that it was taken back may be news: both words for that are put up for a person)
 SELECT kind, about_money, reported FROM pay_review WHERE pay_no::text = accidents_test.pay_no('slow query');
 -- The same of a refund: done stays done. What is older changes nothing; what says the opposite is for a person.
 SELECT * FROM accidents_test.refund('slow query', 's1', 60);

@@ -49,6 +49,7 @@ INSERT INTO bad_input.good VALUES
 	('pay_dispute_case', $${"dispute_id": "bad_input.dispute_id()"}$$),
 	('pay_suspects', $${"since": "now()"}$$),
 	('pay_claim', $${"worker": "'w1'", "max_tasks": "1", "lease": "interval '1 minute'"}$$),
+	('pay_adopt_database', $${"reason": "'a test'"}$$),
 	('pay_hold_done', $${"trade_no": "bad_input.holder()", "resource": "'room:B5'", "done": "'tried'"}$$),
 	('pay_history', $${"trade_no": "bad_input.trade_no()"}$$),
 	('pay_can', $${"from_state": "'paying'", "to_state": "'paid'"}$$),
@@ -97,9 +98,8 @@ INSERT INTO bad_input.bad VALUES
 	('array', 'a number', $$'1'$$, 'PY400'),
 	('array', 'an object', $$'{"channel": "test"}'$$, 'PY400'),
 	('array', '10001 of them', $$(SELECT jsonb_agg('{}'::jsonb) FROM generate_series(1, 10001))$$, 'PY400'),
-	-- 1 to 2^53 - 1 minor units
+	-- 1 to 2^53 - 1 minor units, and 0 for an order that costs nothing
 	('amount', 'NULL', 'NULL', 'PY400'),
-	('amount', '0', '0', 'PY400'),
 	('amount', '-1', '-1', 'PY400'),
 	('amount', '2^53', '9007199254740992', 'PY400'),
 	('amount', '2^63 - 1', '9223372036854775807', 'PY400'),
@@ -250,6 +250,7 @@ INSERT INTO bad_input.kind VALUES
 	('pay_transition', 'channel_txn', 'optional key'),
 	('pay_callback', 'channel', 'channel'), ('pay_callback', 'callback_id', 'optional key'), ('pay_callback', 'reported', 'state'),
 	('pay_callback', 'amount', 'amount'), ('pay_callback', 'currency', 'currency'), ('pay_callback', 'channel_txn', 'optional key'),
+	('pay_adopt_database', 'reason', 'required'),
 	('pay_callbacks', 'messages', 'array'), ('pay_import', 'payments', 'array'),
 	('pay_review_resolve', 'review_id', 'id'), ('pay_review_resolve', 'verdict', 'verdict'),
 	('pay_review_resolve', 'reason', 'required'),
@@ -288,6 +289,9 @@ INSERT INTO bad_input.own VALUES
 	('pay_transition', 'to_state', 'paying', $$'paying'$$, 'PY409'),
 	('pay_transition', 'to_state', 'not legal', $$'capturing'$$, 'PY409'),
 	('pay_transition', 'amount', '0', '0', 'PY400'),
+	('pay_callback', 'amount', '0', '0', 'PY400'),
+	('pay_callback', 'merchant', '256 bytes', $$repeat('m', 256)$$, 'PY400'),
+	('pay_refund', 'amount', '0', '0', 'PY400'),
 	('pay_transition', 'amount', '-1', '-1', 'PY400'),
 	('pay_transition', 'amount', '2^63 - 1', '9223372036854775807', 'PY400'),
 	('pay_transition', 'currency', 'cn', $$'cn'$$, 'PY400'),
@@ -315,6 +319,7 @@ INSERT INTO bad_input.own VALUES
 	('pay_callbacks', 'messages', 'amount 2^64', $$bad_input.message('{"amount": 18446744073709551616}')$$, 'PY400'),
 	('pay_callbacks', 'messages', 'amount an object', $$bad_input.message('{"amount": {"total": 100}}')$$, 'PY400'),
 	('pay_callbacks', 'messages', 'currency cn', $$bad_input.message('{"currency": "cn"}')$$, 'PY400'),
+	('pay_callbacks', 'messages', 'merchant a number', $$bad_input.message('{"merchant": 1}')$$, 'PY400'),
 	('pay_callbacks', 'messages', 'channel_txn empty', $$bad_input.message('{"channel_txn": ""}')$$, 'PY400'),
 	('pay_callbacks', 'messages', 'occurred_at a number', $$bad_input.message('{"occurred_at": 1764144000}')$$, 'PY400'),
 	('pay_callbacks', 'messages', 'occurred_at no time', $$bad_input.message('{"occurred_at": "just now"}')$$, 'PY400'),
@@ -326,6 +331,8 @@ INSERT INTO bad_input.own VALUES
 	('pay_refund', 'trade_no', 'not paid', $$bad_input.trade_no()$$, 'PY409'),
 	('pay_refund', 'trade_no', 'payment not paid', $$overlay(overlay(bad_input.trade_no() PLACING '000' FROM 16) PLACING '80' FROM 20)$$, 'PY409'),
 	('pay_refund', 'amount', 'above refundable', '51', 'PY409'),
+	('pay_refund', 'currency', 'cn', $$'cn'$$, 'PY400'),
+	('pay_refund', 'currency', 'another', $$'USD'$$, 'PY422'),
 	('pay_refund', 'refund_no', 'with another amount', $$'F1'$$, 'PY422'),
 	('pay_refund', 'refund_no', 'of the form that surplus has', $$replace(bad_input.paid(), '-', '') || 's'$$, 'PY400'),
 	('pay_refund_transition', 'refund_no', 'unknown', $$'F3'$$, 'PY404'),
@@ -357,6 +364,8 @@ INSERT INTO bad_input.own VALUES
 	('pay_create', 'payer', 'another', $$'alice'$$, 'PY422'),
 	('pay_create', 'multi', 'another', 'true', 'PY422'),
 	('pay_prepay', 'amount', 'another', '101', 'PY422'),
+	('pay_create', 'amount', 'nothing', '0', 'PY422'),
+	('pay_prepay', 'amount', 'nothing', '0', 'PY422'),
 	('pay_prepay', 'currency', 'another', $$'USD'$$, 'PY422'),
 	('pay_prepay', 'payer', 'another', $$'alice'$$, 'PY422'),
 	('pay_prepay', 'multi', 'another', 'true', 'PY422');
@@ -416,13 +425,14 @@ BEGIN;
 SELECT decision, amount FROM pay_prepay(order_no => repeat('é', 127) || 'x', amount => 9007199254740991, currency => 'XXX',
 	merchant => repeat('m', 255), payer => repeat('p', 255), channel => 'test', method => 'test', request_id => repeat('r', 255));
 SELECT decision, merchant FROM pay_create(order_no => ' ', amount => 1, currency => 'JPY', merchant => '');
+SELECT decision, amount FROM pay_create(order_no => 'free', amount => 0, currency => 'JPY');
 ROLLBACK;
 
 -- How a refusal reads.
 SELECT function, argument, what, regexp_replace(answer, 'dispute \d+ ', 'dispute <id> ') AS answer FROM bad_input.result
 WHERE (function, argument, what) IN (
 	('pay_prepay', 'order_no', 'NULL'), ('pay_prepay', 'order_no', 'empty'), ('pay_prepay', 'order_no', '256 bytes'),
-	('pay_prepay', 'amount', '0'), ('pay_prepay', 'amount', '2^63 - 1'), ('pay_prepay', 'currency', 'cn'),
+	('pay_callback', 'amount', '0'), ('pay_prepay', 'amount', 'nothing'), ('pay_prepay', 'amount', '2^63 - 1'), ('pay_prepay', 'currency', 'cn'),
 	('pay_prepay', 'channel', 'unknown'), ('pay_prepay', 'method', 'of another channel'), ('pay_prepay', 'amount', 'another'),
 	('pay_prepay', 'replaces', 'the same order'), ('pay_prepay', 'valid_for', '-1 hour'),
 	('pay_hold_done', 'resource', 'that has no participant'), ('pay_prepay', 'holds', 'twice'), ('pay_prepay', 'holds', 'neither'), ('pay_prepay', 'holds', 'a NULL'),
@@ -436,7 +446,7 @@ WHERE (function, argument, what) IN (
 	('pay_transition', 'to_state', 'paying'), ('pay_transition', 'to_state', 'not legal'), ('pay_callback', 'reported', 'created'),
 	('pay_review_resolve', 'review_id', 'none of that id'), ('pay_review_resolve', 'verdict', 'unknown'),
 	('pay_refund', 'trade_no', 'not paid'), ('pay_refund', 'trade_no', 'payment not paid'), ('pay_refund', 'amount', 'above refundable'),
-	('pay_refund', 'refund_no', 'with another amount'), ('pay_refund', 'refund_no', 'of the form that surplus has'),
+	('pay_refund', 'currency', 'another'), ('pay_refund', 'refund_no', 'with another amount'), ('pay_refund', 'refund_no', 'of the form that surplus has'),
 	('pay_refund_transition', 'refund_no', 'unknown'), ('pay_refund_transition', 'refund_no', 'succeeded'),
 	('pay_refund_transition', 'to_state', 'a payment''s'), ('pay_refund_callback', 'kind', 'ours alone'),
 	('pay_dispute_open', 'duplicate_of', 'the same payment'), ('pay_dispute_open', 'duplicate_of', 'of another merchant'),

@@ -168,7 +168,7 @@ FROM batches_test.answer o FULL JOIN batches_test.answer m ON m.n = o.n AND m.sh
 WHERE o.shop = 'one' AND batches_test.masked(o.row_) IS DISTINCT FROM batches_test.masked(m.row_);
 CREATE VIEW batches_test.left_behind AS
 	SELECT p.merchant AS shop, p.order_no, 'payment' AS what, batches_test.masked(to_jsonb(p) - '{created_at,valid_until}'::text[]) AS row_ FROM pay_payment p
-	UNION ALL SELECT p.merchant, p.order_no, 'attempt', batches_test.masked(to_jsonb(a) - '{handed_out_at,check_at}'::text[]
+	UNION ALL SELECT p.merchant, p.order_no, 'attempt', batches_test.masked(to_jsonb(a) - '{handed_out_at,reported_at,check_at}'::text[]
 		|| jsonb_build_object('is_queued', a.check_at IS NOT NULL)) FROM pay_attempt a JOIN pay_payment p USING (pay_no)
 	UNION ALL SELECT p.merchant, p.order_no, 'event', batches_test.masked(to_jsonb(e)) FROM pay_event e JOIN pay_payment p USING (pay_no)
 	UNION ALL SELECT p.merchant, p.order_no, 'review', batches_test.masked(to_jsonb(v)) FROM pay_review v JOIN pay_payment p USING (pay_no)

@@ -24,13 +24,13 @@ LANGUAGE sql AS $$
 		to_state => to_state, amount => amount, currency => currency)
 $$;
 -- The channel's word; money is 100 CNY if nothing else is said.
-CREATE FUNCTION capture_test.report(order_no text, reported text, amount bigint DEFAULT NULL, attempt integer DEFAULT 1,
+CREATE FUNCTION capture_test.report(order_no text, reported text, amount bigint DEFAULT NULL, attempt integer DEFAULT 1, occurred_at timestamptz DEFAULT NULL,
 	OUT decision text, OUT state text, OUT attempt_state text)
 LANGUAGE sql AS $$
 	SELECT decision, state, attempt_state
 	FROM pay_callback(channel => 'test', callback_id => NULL, trade_no => capture_test.trade_no(order_no, attempt), reported => reported,
 		amount => CASE WHEN reported IN ('paid', 'authorized') THEN coalesce(amount, 100) ELSE amount END,
-		currency => CASE WHEN reported IN ('paid', 'authorized') THEN 'CNY' END)
+		currency => CASE WHEN reported IN ('paid', 'authorized') THEN 'CNY' END, occurred_at => occurred_at)
 $$;
 -- An order whose 100 CNY are authorized.
 CREATE FUNCTION capture_test.authorize(order_no text) RETURNS text LANGUAGE sql AS $$
@@ -97,7 +97,9 @@ SELECT * FROM capture_test.attempts('A4');
 SELECT test.sqlstate($$SELECT capture_test.step('A4', 'closing')$$) AS closing, test.sqlstate($$SELECT capture_test.step('A4', 'closed')$$) AS closed,
 	test.sqlstate($$SELECT capture_test.step('A4', 'closing', attempt => 0)$$) AS payment_closing;
 -- The channel did not: it is authorized as before, and may be captured again, for another amount.
+-- (It says so of a time after the capture was asked for; what it said before that is known already.)
 SELECT * FROM capture_test.report('A4', 'authorized');
+SELECT * FROM capture_test.report('A4', 'authorized', occurred_at => clock_timestamp());
 SELECT * FROM capture_test.step('A4', 'capturing', 80);
 SELECT * FROM capture_test.report('A4', 'paid', 80);
 SELECT * FROM capture_test.attempts('A4');
@@ -132,10 +134,10 @@ SELECT * FROM capture_test.attempts('B1');
 SELECT capture_test.authorize('B2');
 SELECT * FROM capture_test.step('B2', 'capturing');
 SELECT * FROM capture_test.step('B2', 'unknown');
-SELECT * FROM capture_test.report('B2', 'authorized');
+SELECT * FROM capture_test.report('B2', 'authorized', occurred_at => clock_timestamp());
 SELECT * FROM capture_test.step('B2', 'capturing', 50);
 SELECT * FROM capture_test.step('B2', 'unknown');
-SELECT * FROM capture_test.report('B2', 'authorized');
+SELECT * FROM capture_test.report('B2', 'authorized', occurred_at => clock_timestamp());
 SELECT * FROM capture_test.step('B2', 'capturing');
 SELECT * FROM capture_test.attempts('B2');
 SELECT * FROM capture_test.report('B2', 'paid');

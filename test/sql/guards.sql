@@ -36,7 +36,7 @@ SELECT c.relname::text AS relation, a.attname::text AS column, a.attnum AS n,
 		WHEN 'pay_refund_state' THEN $$'processing'$$
 		ELSE format('coalesce(%I, 0) + 1', a.attname) END AS value
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-WHERE c.relname IN ('pay_payment', 'pay_attempt', 'pay_event', 'pay_review', 'pay_refund', 'pay_dispute', 'pay_task', 'pay_resource', 'pay_hold') AND c.relnamespace = 'public'::regnamespace
+WHERE c.relname IN ('pay_payment', 'pay_attempt', 'pay_event', 'pay_review', 'pay_refund', 'pay_dispute', 'pay_task', 'pay_resource', 'pay_hold', 'pay_database') AND c.relnamespace = 'public'::regnamespace
 	AND a.attnum > 0 AND NOT a.attisdropped;
 -- One transaction each, rolled back; a CHECK that the single column breaks says 23514.
 CREATE FUNCTION guards_test.change(statement text) RETURNS text LANGUAGE plpgsql AS $$
@@ -54,6 +54,7 @@ CREATE TABLE guards_test.answer AS
 SELECT relation, n, "column", guards_test.change(format('UPDATE %I SET %I = %s WHERE %s', relation, "column", value,
 	CASE WHEN relation = 'pay_review' THEN 'message_id = ''C1'' AND trade_no = ''guards'''
 		WHEN relation = 'pay_resource' THEN 'merchant = ''guards'' AND resource = ''stock:S1'''
+		WHEN relation = 'pay_database' THEN 'true'
 		WHEN relation IN ('pay_task', 'pay_hold') THEN 'pay_no = (SELECT p.pay_no FROM pay_payment p WHERE p.merchant = ''guards'' AND p.order_no = ''H1'')'
 		ELSE format('pay_no = %L', test.number('guards', CASE WHEN relation IN ('pay_refund', 'pay_dispute') THEN 'R1' ELSE 'A1' END)) END
 	|| CASE relation WHEN 'pay_attempt' THEN ' AND attempt = 2' WHEN 'pay_event' THEN ' AND seq = 1' ELSE '' END)) AS answer
@@ -66,13 +67,14 @@ WHERE (answer = 'PY423') <> CASE relation
 	WHEN 'pay_payment' THEN "column" IN ('pay_no', 'merchant', 'order_no', 'amount', 'currency', 'created_at', 'last_seq', 'routes',
 		'amount_refunded', 'replaced_by', 'holds')
 	WHEN 'pay_attempt' THEN "column" IN ('trade_no', 'pay_no', 'attempt', 'route', 'amount', 'request_id', 'opened_at',
-		'amount_extra', 'amount_reserved', 'amount_refunded', 'check_at', 'asked_by')
+		'amount_extra', 'amount_reserved', 'amount_refunded', 'amount_overdrawn', 'reported_at', 'check_at', 'asked_by')
 	WHEN 'pay_event' THEN true
 	WHEN 'pay_review' THEN true		-- pay_review_resolve() is the way
 	WHEN 'pay_refund' THEN "column" NOT IN ('state', 'reason', 'channel_txn')
 	WHEN 'pay_dispute' THEN true	-- pay_dispute_resolve() is the way
 	WHEN 'pay_task' THEN true		-- pay_claim() and the reports
 	WHEN 'pay_hold' THEN true		-- the payment and pay_hold_done()
+	WHEN 'pay_database' THEN true	-- pay_adopt_database()
 	WHEN 'pay_resource' THEN "column" NOT IN ('capacity', 'external') END;	-- a DBA's; how much is taken is not
 -- Setting what is there already changes nothing and is nothing.
 UPDATE pay_payment SET amount = amount, state = state, order_no = order_no WHERE merchant = 'guards';
@@ -90,6 +92,7 @@ SELECT test.try($$UPDATE pay_payment SET amount_refunded = 60 WHERE merchant = '
 SELECT test.try($$UPDATE pay_task SET due_at = now()$$);
 SELECT test.try($$UPDATE pay_hold SET state = 'released' WHERE resource = 'stock:S1'$$);
 SELECT test.try($$UPDATE pay_resource SET taken = 0 WHERE merchant = 'guards'$$);
+SELECT test.try($$UPDATE pay_database SET system_identifier = 1$$);
 
 -- There is never less of a resource than what is taken of it; what nobody holds may go.
 SELECT test.sqlstate($$UPDATE pay_resource SET capacity = 2 WHERE merchant = 'guards'$$) AS less_than_taken,
@@ -110,9 +113,9 @@ FROM (VALUES ('pay_payment', 'winner = 2', 'R1'), ('pay_payment', 'winner = NULL
 
 CREATE TEMP TABLE before AS SELECT test.fingerprint();
 SELECT relation, test.try(format('DELETE FROM %I', relation)) AS answer
-FROM unnest('{pay_payment,pay_attempt,pay_event,pay_review,pay_refund,pay_dispute,pay_task,pay_resource,pay_hold,pay_channel}'::text[]) AS r (relation);
+FROM unnest('{pay_payment,pay_attempt,pay_event,pay_review,pay_refund,pay_dispute,pay_task,pay_resource,pay_hold,pay_channel,pay_database}'::text[]) AS r (relation);
 SELECT relation, test.try(format('TRUNCATE %I', relation)) AS answer
-FROM unnest('{pay_payment,pay_attempt,pay_event,pay_review,pay_refund,pay_dispute,pay_task,pay_resource,pay_hold,pay_channel}'::text[]) AS r (relation);
+FROM unnest('{pay_payment,pay_attempt,pay_event,pay_review,pay_refund,pay_dispute,pay_task,pay_resource,pay_hold,pay_channel,pay_database}'::text[]) AS r (relation);
 SELECT test.sqlstate('TRUNCATE pay_grantee, pay_event CASCADE') AS together;
 SELECT fingerprint = test.fingerprint() AS nothing_lost FROM before;
 
@@ -181,15 +184,15 @@ SELECT * FROM guards_test.sums();
 -- Failed, it reserves nothing: another one takes the money, and then it fits no more, by hand neither.
 SELECT decision, refundable FROM pay_refund(trade_no => test.number('guards', 'R1')::text, refund_no => 'guards 2', amount => 50, reason => 'other');
 SELECT test.try($$UPDATE pay_refund SET state = 'requested' WHERE refund_no = 'guards 1'$$);
-SELECT test.try($$UPDATE pay_refund SET state = 'succeeded' WHERE refund_no = 'guards 1'$$);
-SELECT decision, refundable FROM pay_refund_transition(refund_no => 'guards 2', to_state => 'cancelled', merchant => 'guards');
+SELECT regexp_replace(test.try($$UPDATE pay_refund SET state = 'cancelled' WHERE refund_no = 'guards 2'$$), 'at [-0-9:. +]+', 'at <time>') AS handed_out;
+SELECT refund_no, decision, refundable FROM unnest('{failed,cancelled}'::text[]) AS s (state), pay_refund_transition(refund_no => 'guards 2', to_state => s.state, merchant => 'guards');
 UPDATE pay_refund SET state = 'succeeded' WHERE refund_no = 'guards 1';
 SELECT * FROM guards_test.sums();
--- Success is final: a superuser does not undo it.
+-- What went has gone: no superuser undoes that; it can come back.
 SELECT test.try($$UPDATE pay_refund SET state = 'failed' WHERE refund_no = 'guards 1'$$);
 -- Two refunds of one payment in one statement.
 SELECT refund_no, decision, refundable FROM unnest('{guards 3,guards 4}'::text[]) AS n (refund_no),
-	pay_refund(trade_no => test.number('guards', 'R1')::text, refund_no => n.refund_no, amount => 10, reason => 'both') AS f (decision, "no", a, b, c, d, e, refundable);
+	pay_refund(trade_no => test.number('guards', 'R1')::text, refund_no => n.refund_no, amount => 10, reason => 'both', confirm => true) AS f (decision, "no", a, b, c, d, e, refundable);
 UPDATE pay_refund SET state = 'succeeded' WHERE refund_no IN ('guards 3', 'guards 4');
 SELECT * FROM guards_test.sums();
 SELECT seq, source, attempt, refund_no, decision, amount, refund_before, refund_after, payment_before, payment_after, attempt_before, attempt_after,
@@ -288,7 +291,7 @@ FROM (VALUES
 	(7, 'pay_payment', $$'nothing'$$),
 	(8, 'pay_attempt', $$'harmless'$$), (9, 'pay_attempt', $$'state', 'closed'$$), (10, 'pay_attempt', $$'state', 'paying'$$),
 	(11, 'pay_attempt', $$'state', 'created'$$), (12, 'pay_attempt', $$'amount'$$), (13, 'pay_attempt', $$'nothing'$$),
-	(14, 'pay_refund', $$'harmless'$$), (15, 'pay_refund', $$'state', 'cancelled'$$), (16, 'pay_refund', $$'amount'$$), (17, 'pay_refund', $$'nothing'$$)) AS v (n, relation, spoils),
+	(14, 'pay_refund', $$'harmless'$$), (15, 'pay_refund', $$'state', 'failed'$$), (16, 'pay_refund', $$'amount'$$), (17, 'pay_refund', $$'nothing'$$)) AS v (n, relation, spoils),
 	guards_test.spoiled(relation, spoils)
 ORDER BY n;
 SELECT test.states('guards', 'A1');

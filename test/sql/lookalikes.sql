@@ -95,7 +95,7 @@ SELECT count(lookalikes_test.all_of(name, look, CASE look
 		'TRIGGER t BEFORE %s ON %s FOR EACH STATEMENT EXECUTE FUNCTION public.pay_guard()',
 		'TRIGGER t AFTER %s ON %s FOR EACH STATEMENT EXECUTE FUNCTION public.pay_guard()',
 		'CONSTRAINT TRIGGER t AFTER %s ON %s DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.pay_guard()'] END)) AS tables
-FROM unnest('{pay_channel,pay_payment,pay_attempt,pay_event,pay_review,pay_refund,pay_dispute,pay_task,pay_resource,pay_hold,pay_grantee,pay_balance}'::text[]) AS n (name),
+FROM unnest('{pay_channel,pay_payment,pay_attempt,pay_event,pay_review,pay_refund,pay_dispute,pay_task,pay_resource,pay_hold,pay_grantee,pay_database,pay_balance}'::text[]) AS n (name),
 	unnest('{pointers,temp,partition,view,"fewer columns","dropped columns",texts}'::text[]) AS l (look);
 SELECT look, count(DISTINCT name) AS names, count(*) AS tried, count(*) FILTER (WHERE answer = format('PY423 pay_guard() does not guard "%s"', name)) AS refused
 FROM lookalikes_test.tried GROUP BY look ORDER BY look;

@@ -17,12 +17,12 @@ CREATE FUNCTION reports_test.open(order_no text, request_id text DEFAULT 'R1', m
 $$;
 -- A callback of the channel test, and what the database looks like afterwards.
 CREATE FUNCTION reports_test.callback(order_no text, callback_id text, reported text, amount bigint DEFAULT NULL, currency text DEFAULT NULL,
-	channel_txn text DEFAULT NULL, attempt integer DEFAULT 1, channel text DEFAULT 'test',
+	channel_txn text DEFAULT NULL, attempt integer DEFAULT 1, channel text DEFAULT 'test', occurred_at timestamptz DEFAULT NULL,
 	OUT decision text, OUT state text, OUT attempt_state text)
 LANGUAGE sql AS $$
 	SELECT decision, state, attempt_state
 	FROM pay_callback(channel => channel, callback_id => callback_id, trade_no => reports_test.trade_no(order_no, attempt),
-		reported => reported, amount => amount, currency => currency, channel_txn => channel_txn)
+		reported => reported, amount => amount, currency => currency, channel_txn => channel_txn, occurred_at => occurred_at)
 $$;
 CREATE FUNCTION reports_test.transition(order_no text, to_state text, request_id text DEFAULT NULL, amount bigint DEFAULT NULL,
 	currency text DEFAULT NULL, channel_txn text DEFAULT NULL, reason text DEFAULT NULL, attempt integer DEFAULT 1,
@@ -180,6 +180,7 @@ SELECT test.try($$SELECT reports_test.transition('D4', 'capturing')$$);
 SELECT * FROM reports_test.callback('D4', 'C1', 'capturing');
 SELECT * FROM reports_test.callback('D4', 'C2', 'unknown');
 SELECT * FROM reports_test.callback('D4', 'C3', 'authorized', 100, 'CNY');
+SELECT * FROM reports_test.callback('D4', NULL, 'authorized', 100, 'CNY', occurred_at => clock_timestamp());
 SELECT * FROM reports_test.transition('D4', 'capturing', amount => 70);
 SELECT * FROM reports_test.callback('D4', 'C4', 'paid', 70, 'CNY');
 SELECT amount_to_capture, amount_collected FROM pay_attempt WHERE pay_no = reports_test.pay_no('D4');
@@ -402,8 +403,8 @@ SELECT regexp_replace(test.try(format('SELECT decision FROM pay_review_resolve(%
 	'review \d+', 'review <id>') AS resolved
 FROM pay_review, unnest('{accept,refund,dismiss}'::text[]) AS v (verdict) WHERE message_id = 'reports 1' AND source = 'callback:alipay';
 -- conflict: likewise, what it said was decided already.
-SELECT reports_test.resolve('B1', 'accept');
-SELECT reports_test.resolve('B1', 'dismiss');
+SELECT kind, regexp_replace(test.try(format('SELECT decision || %L || state FROM pay_review_resolve(%s, %L, %L)', ', ', review_id, v.verdict, 'as the bank says')), 'review \d+', 'review <id>') AS resolved
+FROM (SELECT * FROM pay_review WHERE pay_no = reports_test.pay_no('B1') AND kind = 'conflict' ORDER BY review_id DESC LIMIT 1) AS r, unnest('{accept,dismiss}'::text[]) WITH ORDINALITY AS v (verdict, n) ORDER BY n;
 
 -- ---- the payment's number in a callback ----
 
