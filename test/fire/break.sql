@@ -38,8 +38,14 @@ BEGIN
 END $$;
 
 INSERT INTO fire.broken (way, expected, seen) VALUES
-	('more than there is', 'cap, running cap', true),
+	('more than there is', 'cap, overdrawn, running cap', true),
 	('more than there is for a while', 'running cap', false),
+	('what is overdrawn is not said', 'cap, overdrawn, running cap', true),
+	('it is said to be overdrawn and is not', 'overdrawn, running cap', true),
+	('a refund is asked for while it is overdrawn', 'running cap', false),
+	('a worker sends what would overdraw', 'sent', false),
+	('what was handed out is called off', 'called off', false),
+	('an amount becomes another by itself', 'refund state', false),
 	('a reserve is not given back', 'sums', false),
 	('a fen of the reserve is lost', 'sums', false),
 	('the payment forgets what went back', 'sums', false),
@@ -56,11 +62,11 @@ INSERT INTO fire.broken (way, expected, seen) VALUES
 	('the amount is another', 'refund state', true),
 	('a refund is lost', 'refund state', true),
 	('a refund of another merchant', 'refund', false),
-	('a refund of what was not paid', 'cap, refund, running cap', false),
+	('a refund of what was not paid', 'cap, overdrawn, refund, running cap', false),
 	('a refund of nothing', 'refund, running cap', false),
 	('a surplus is kept', 'collected, surplus', false),
 	('a fen of the surplus is kept', 'collected, surplus', false),
-	('a surplus goes back twice', 'cap, collected, running cap, surplus', true),
+	('a surplus goes back twice', 'cap, collected, overdrawn, running cap, surplus', true),
 	('a surplus goes back by another number', 'surplus', false),
 	('what the order needed is called surplus', 'collected, surplus', false),
 	('a fen comes from nowhere', 'collected', true),
@@ -76,6 +82,10 @@ INSERT INTO fire.broken (way, expected, seen) VALUES
 SELECT fire.pay(way) FROM fire.broken;
 SELECT fire.refund('more than there is', '/1', 60);
 SELECT fire.refund('more than there is for a while', '/1', 60, 'failed'), fire.refund('more than there is for a while', '/2', 60);
+SELECT fire.refund(way, '/1', 60) FROM fire.broken WHERE way LIKE '%overdrawn%' OR way IN ('what was handed out is called off', 'an amount becomes another by itself');
+SELECT r.decision FROM pay_attempt t JOIN pay_payment p USING (pay_no), pay_refund_callback(channel => 'test', callback_id => NULL, refund_no => p.order_no || '/dp',
+	reported => 'processing', amount => 60, currency => 'CNY', trade_no => t.trade_no::text, kind => 'chargeback') r
+WHERE t.attempt = 1 AND p.order_no IN ('what is overdrawn is not said', 'a refund is asked for while it is overdrawn');
 SELECT fire.refund('a reserve is not given back', '/1', 60, 'failed');
 SELECT fire.refund('a fen of the reserve is lost', '/1', 60);
 SELECT fire.refund('the payment forgets what went back', '/1', 60, 'succeeded');
@@ -115,6 +125,19 @@ ALTER TABLE pay_payment DROP CONSTRAINT pay_payment_amount_check;
 INSERT INTO pay_refund (pay_no, amount, attempt, refund_no) VALUES (fire.number_of('more than there is'), 60, 1, 'more than there is/2');
 SELECT fire.event('more than there is', 'more than there is/2', NULL, 'requested');
 UPDATE pay_attempt SET amount_reserved = 120 WHERE pay_no = fire.number_of('more than there is') AND attempt = 1;
+
+UPDATE pay_attempt SET amount_overdrawn = NULL WHERE pay_no = fire.number_of('what is overdrawn is not said') AND attempt = 1;
+UPDATE pay_attempt SET amount_overdrawn = 5 WHERE pay_no = fire.number_of('it is said to be overdrawn and is not') AND attempt = 1;
+INSERT INTO pay_refund (pay_no, amount, attempt, refund_no) VALUES (fire.number_of('a refund is asked for while it is overdrawn'), 1, 1, 'a refund is asked for while it is overdrawn/2');
+SELECT fire.event('a refund is asked for while it is overdrawn', 'a refund is asked for while it is overdrawn/2', NULL, 'requested', 1);
+UPDATE pay_attempt SET amount_reserved = 121, amount_overdrawn = 21 WHERE pay_no = fire.number_of('a refund is asked for while it is overdrawn') AND attempt = 1;
+INSERT INTO fire.claimed VALUES (fire.number_of('a worker sends what would overdraw'), 1, 'submit_refund', 'a worker sends what would overdraw/1', 'refund', 100, 120);
+SELECT fire.event('what was handed out is called off', 'what was handed out is called off/1', 'requested', 'cancelled');
+UPDATE pay_refund SET state = 'cancelled' WHERE pay_no = fire.number_of('what was handed out is called off');
+UPDATE pay_attempt SET amount_reserved = NULL WHERE pay_no = fire.number_of('what was handed out is called off') AND attempt = 1;
+SELECT fire.event('an amount becomes another by itself', 'an amount becomes another by itself/1', 'requested', 'requested', 50);
+UPDATE pay_refund SET amount = 50 WHERE pay_no = fire.number_of('an amount becomes another by itself');
+UPDATE pay_attempt SET amount_reserved = 50 WHERE pay_no = fire.number_of('an amount becomes another by itself') AND attempt = 1;
 
 -- the failure of the first and the request of the second refund change places
 UPDATE pay_event e SET seq = 2 * p.last_seq - 1 - e.seq + 1000 FROM pay_payment p
@@ -193,7 +216,7 @@ UPDATE pay_attempt SET amount_reserved = NULL WHERE attempt = 2 AND pay_no = fir
 DO $$ BEGIN EXECUTE 'CREATE VIEW honest_balance AS ' || pg_get_viewdef('pay_balance'::regclass); END $$;
 CREATE OR REPLACE VIEW pay_balance AS
 	SELECT pay_no, merchant, order_no, currency, state, amount, needed, collected, surplus, reserved, refunded,
-		refundable + (order_no = 'the balance tells a lie')::integer AS refundable, to_close
+		refundable + (order_no = 'the balance tells a lie')::integer AS refundable, to_close, overdrawn
 	FROM honest_balance
 	WHERE order_no <> 'the balance forgets a payment';
 

@@ -40,6 +40,31 @@ CREATE FUNCTION fire.paid(trade_no uuid) RETURNS text
 		amount => 100, currency => 'CNY', channel_txn => 't1')
 $$;
 
+-- What workers were told to do, and what had been taken of the attempt's money when
+-- they were told: claims lock the payment, so it is what they were decided on.
+CREATE TABLE fire.claimed (
+	pay_no uuid NOT NULL,
+	attempt integer NOT NULL,
+	action text NOT NULL,
+	refund_no text NOT NULL,
+	kind text NOT NULL,
+	collected bigint NOT NULL,
+	taken bigint NOT NULL
+);
+CREATE FUNCTION fire.claim(worker text, tasks integer, actions text[]) RETURNS SETOF fire.claimed
+	LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+	told record;
+BEGIN
+	FOR told IN SELECT * FROM pay_claim(worker => claim.worker, max_tasks => tasks, lease => '1 second', actions => claim.actions) LOOP
+		RETURN QUERY SELECT f.pay_no, f.attempt::integer, told.action, f.refund_no::text, f.kind::text, coalesce(t.amount_collected, 0),
+			(SELECT coalesce(sum(o.amount), 0)::bigint FROM pay_refund o WHERE o.pay_no = f.pay_no AND o.attempt = f.attempt AND o.kind <> 'extra'
+				AND o.state::text IN ('requested', 'processing', 'unknown', 'abnormal', 'succeeded'))
+		FROM pay_refund f JOIN pay_attempt t ON t.pay_no = f.pay_no AND t.attempt = f.attempt
+		WHERE f.pay_no = told.pay_no AND f.refund_no = told.refund_no;
+	END LOOP;
+END $$;
+
 -- An order of two attempts, paid by the first one. Most orders never get the second
 -- one's money, which is surplus.
 CREATE FUNCTION fire.pay(order_no text) RETURNS text
@@ -79,19 +104,21 @@ BEGIN
 		SELECT r.refund_no, r.attempt, r.amount, r.state::text AS state, r.kind INTO refund
 		FROM pay_refund r WHERE r.pay_no = pay.pay_no ORDER BY random() LIMIT 1;
 		called := CASE
-			WHEN dice < 35 THEN 'refund'
-			WHEN dice < 50 THEN 'try again'
-			WHEN dice < 66 THEN 'transition'
-			WHEN dice < 85 THEN 'callback'
-			WHEN dice < 90 THEN 'adopt'
-			WHEN dice < 92 THEN 'money'
+			WHEN dice < 32 THEN 'refund'
+			WHEN dice < 46 THEN 'try again'
+			WHEN dice < 62 THEN 'transition'
+			WHEN dice < 80 THEN 'callback'
+			WHEN dice < 84 THEN 'adopt'
+			WHEN dice < 86 THEN 'twin'
+			WHEN dice < 87.5 THEN 'claim'
+			WHEN dice < 89 THEN 'money'
 			WHEN dice < 94 THEN 'review'
 			WHEN dice < 97 THEN 'update'
 			WHEN dice < 98 THEN 'dispute'
 			WHEN dice < 99 THEN 'nobody'
 			ELSE 'mistake' END;
-		IF refund IS NULL AND called IN ('try again', 'transition', 'callback', 'update')
-			OR NOT alone AND called IN ('dispute', 'nobody') THEN
+		IF refund IS NULL AND called IN ('try again', 'transition', 'callback', 'twin', 'update')
+			OR NOT alone AND called IN ('dispute', 'nobody', 'claim') THEN
 			called := 'refund';
 		END IF;
 	END IF;
@@ -109,7 +136,8 @@ BEGIN
 				trade_no => CASE WHEN attempt = 1 AND fire.chance(30) THEN pay.pay_no::text ELSE trade[attempt] END,
 				refund_no => CASE WHEN fire.chance(1) THEN 'everybody''s' ELSE format('%s/%s-%s', this_order, attempt, k) END,
 				amount => 1 + k * 37 % 60 + CASE WHEN fire.chance(2) THEN 1 ELSE 0 END,
-				reason => 'under fire') r;
+				reason => 'under fire', currency => CASE WHEN fire.chance(1) THEN 'USD' WHEN fire.chance(30) THEN 'CNY' END,
+				confirm => fire.chance(60)) r;
 
 		WHEN 'try again' THEN
 			SELECT r.refund_no, r.attempt, r.amount INTO refund
@@ -120,13 +148,13 @@ BEGIN
 		WHEN 'transition' THEN
 			SELECT r.decision INTO answered FROM pay_refund_transition(refund_no => refund.refund_no,
 				to_state => CASE WHEN fire.chance(4) THEN 'succeeded' WHEN fire.chance(10) THEN 'cancelled'
-					ELSE fire.pick('processing', 'processing', 'failed', 'failed', 'failed', 'unknown', 'abnormal', 'requested') END,
+					ELSE fire.pick('processing', 'processing', 'failed', 'failed', 'failed', 'unknown', 'abnormal', 'requested', 'returned') END,
 				reason => CASE WHEN fire.chance(20) THEN 'under fire' END,
 				channel_txn => fire.pick(NULL, NULL, 'r1')) r;
 
 		WHEN 'callback' THEN
 			answered := CASE WHEN fire.chance(6) THEN 'succeeded' WHEN fire.chance(8) THEN 'cancelled'
-				ELSE fire.pick('processing', 'failed', 'failed', 'failed', 'unknown', 'abnormal', 'requested') END;
+				ELSE fire.pick('processing', 'failed', 'failed', 'failed', 'unknown', 'abnormal', 'requested', 'returned') END;
 			SELECT r.decision INTO answered FROM pay_refund_callback(
 				channel => CASE WHEN fire.chance(2) THEN 'wechat' ELSE 'test' END,
 				-- a careful channel's id says what it is about; a careless one counts to twenty
@@ -148,27 +176,41 @@ BEGIN
 				callback_id => CASE WHEN fire.chance(50) THEN format('adopt %s-%s', k, floor(random() * 2)) END,
 				refund_no => format('%s/channel''s %s', this_order, k),
 				reported => CASE WHEN fire.chance(10) THEN 'succeeded' ELSE fire.pick('processing', 'unknown', 'abnormal', 'failed', 'requested') END,
-				amount => 1 + k * 23 % 50, currency => 'CNY',
+				-- now and then more than is left, or than there ever was
+				amount => CASE WHEN fire.chance(10) THEN 60 + k * 5 ELSE 1 + k * 23 % 50 END, currency => 'CNY',
 				trade_no => CASE WHEN fire.chance(80) THEN trade[1] WHEN fire.chance(50) THEN trade[2] ELSE pay.pay_no::text END,
 				kind => CASE WHEN k % 2 = 0 THEN 'chargeback' ELSE 'refund' END) r;
 
+		WHEN 'twin' THEN
+			-- a refund of ours, under the channel's own number
+			SELECT r.decision INTO answered FROM pay_refund_callback(channel => 'test', callback_id => NULL,
+				refund_no => 're ' || refund.refund_no, reported => fire.pick('processing', 'processing', 'succeeded', 'failed'),
+				amount => refund.amount, currency => 'CNY', trade_no => trade[refund.attempt],
+				channel_txn => CASE WHEN fire.chance(50) THEN 're ' || refund.refund_no END) r;
+
+		WHEN 'claim' THEN
+			INSERT INTO fire.claimed SELECT * FROM fire.claim(fire.pick('w1', 'w2', 'w3'), 1 + floor(random() * 20)::integer,
+				CASE WHEN fire.chance(50) THEN '{submit_refund}' ELSE '{submit_refund, query_refund}' END::text[]);
+			answered := CASE WHEN FOUND THEN 'claimed' END;
+
 		WHEN 'money' THEN
 			-- of the second attempt, or of the first one again: by another transaction
+			-- and now and then it bounces
 			SELECT r.decision INTO answered FROM pay_callback(channel => 'test', callback_id => NULL,
-				trade_no => trade[1 + floor(random() * 2)], reported => 'paid',
+				trade_no => trade[1 + floor(random() * 2)], reported => CASE WHEN fire.chance(5) THEN fire.pick('failed', 'reversed') ELSE 'paid' END,
 				amount => fire.pick('100', '100', '99')::bigint, currency => 'CNY', channel_txn => fire.pick('t1', 't1', 't2', 't3')) r;
 
 		WHEN 'review' THEN
 			SELECT r.decision INTO answered FROM (SELECT v.review_id FROM pay_review v
 				WHERE v.pay_no = pay.pay_no AND (v.resolved_at IS NULL OR fire.chance(5))
 				ORDER BY v.about_money AND fire.chance(90) DESC, random() LIMIT 1) v,
-				pay_review_resolve(review_id => v.review_id, verdict => fire.pick('accept', 'refund', 'refund', 'dismiss'), reason => 'looked at it') r;
+				pay_review_resolve(review_id => v.review_id, verdict => fire.pick('accept', 'refund', 'refund', 'dismiss', 'alias', 'same'), reason => 'looked at it') r;
 
 		WHEN 'update' THEN
 			-- A DBA. His step locks the refund first and then its payment, the functions
 			-- the other way round: so it can deadlock, and is tried again.
 			UPDATE pay_refund r SET state = (CASE WHEN fire.chance(3) THEN 'succeeded'
-					ELSE fire.pick('processing', 'failed', 'failed', 'unknown', 'abnormal', 'cancelled') END)::pay_refund_state
+					ELSE fire.pick('processing', 'failed', 'failed', 'unknown', 'abnormal', 'cancelled', 'returned') END)::pay_refund_state
 			WHERE r.merchant = '' AND r.refund_no = refund.refund_no;
 			answered := CASE WHEN FOUND THEN 'updated' ELSE 'nothing to update' END;
 
@@ -220,42 +262,52 @@ CREATE FUNCTION fire.check() RETURNS TABLE ("check" text, pay_no uuid, what text
 	SELECT * FROM identity.violation
 	UNION ALL
 	SELECT * FROM replay.violation
+	UNION ALL
+	-- no worker is told to send what would go beyond what came
+	SELECT 'sent', pay_no, format('refund %s of attempt %s was handed out, when %s were reserved or refunded of %s', refund_no, attempt, taken, collected)
+	FROM fire.claimed
+	WHERE action = 'submit_refund' AND kind <> 'extra' AND taken > collected
 $$;
 
 -- ---- the watch ----
 
 -- The cap as it is now, twice: once from the rows, once from the history alone.
--- One row per attempt that collected something and is not older than some seconds;
--- read in one statement, it is what the commits up to now left.
+-- One row per attempt that collected something and is not older than some seconds
+-- (or is there on purpose); read in one statement, it is what the commits up to now left.
 CREATE VIEW fire.cap AS
-	SELECT p.order_no, t.attempt, t.amount_collected AS collected,
+	SELECT p.order_no, t.attempt, t.amount_collected AS collected, coalesce(t.amount_overdrawn, 0) AS overdrawn,
 		coalesce(r.taken, 0) AS taken, coalesce(e.collected, 0) AS collected_in_history, coalesce(e.taken, 0) AS taken_in_history
 	FROM pay_payment p JOIN pay_attempt t ON t.pay_no = p.pay_no
 		LEFT JOIN LATERAL (SELECT sum(amount) AS taken FROM pay_refund r
 			WHERE r.pay_no = t.pay_no AND r.attempt = t.attempt AND r.kind <> 'extra'
 				AND r.state::text IN ('requested', 'processing', 'unknown', 'abnormal', 'succeeded')) r ON true
 		LEFT JOIN LATERAL (SELECT max(amount) FILTER (WHERE refund_no IS NULL) AS collected,
-				sum(opened_with) FILTER (WHERE refund_no IS NOT NULL AND is_last
+				sum(said[1]) FILTER (WHERE refund_no IS NOT NULL AND is_last
 					AND refund_after IN ('requested', 'processing', 'unknown', 'abnormal', 'succeeded')) AS taken
 			FROM (SELECT refund_no, amount, refund_after::text AS refund_after,
 					lead(seq) OVER (PARTITION BY refund_no ORDER BY seq) IS NULL AS is_last,
-					first_value(amount) OVER (PARTITION BY refund_no ORDER BY seq) AS opened_with
+					-- what it is of is what was said last that counts
+					array_agg(amount) FILTER (WHERE amount IS NOT NULL AND decision::text IN ('applied', 'proceed')
+						AND NOT (source = 'review' AND reason LIKE 'review %, %: %'))
+						OVER (PARTITION BY refund_no ORDER BY seq DESC ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS said
 				FROM pay_event e
 				WHERE e.pay_no = t.pay_no AND e.attempt = t.attempt
 					AND (e.refund_after IS NOT NULL AND e.refund_no !~ '^[0-9a-f]{32}x[0-9a-f]{16}$'
 						OR e.refund_no IS NULL AND e.attempt_after::text = 'paid' AND e.attempt_before::text <> 'paid')) e) e ON true
-	WHERE p.created_at > now() - interval '5 seconds' AND t.amount_collected IS NOT NULL;
+	WHERE (p.created_at > now() - interval '5 seconds' OR p.order_no LIKE 'purpose %') AND t.amount_collected IS NOT NULL;
 
 CREATE TABLE fire.over_cap (LIKE fire.cap, seen_at timestamptz NOT NULL DEFAULT clock_timestamp());
 CREATE TABLE fire.watched (
 	looks bigint NOT NULL DEFAULT 0,
 	attempts bigint NOT NULL DEFAULT 0,
 	some_taken bigint NOT NULL DEFAULT 0,
-	all_taken bigint NOT NULL DEFAULT 0
+	all_taken bigint NOT NULL DEFAULT 0,
+	overdrawn bigint NOT NULL DEFAULT 0
 );
 COMMENT ON COLUMN fire.watched.attempts IS 'attempts seen, in all looks';
 COMMENT ON COLUMN fire.watched.some_taken IS 'of them, those with money reserved or refunded';
 COMMENT ON COLUMN fire.watched.all_taken IS 'of them, those with nothing left';
+COMMENT ON COLUMN fire.watched.overdrawn IS 'and those of which the channel took more';
 INSERT INTO fire.watched DEFAULT VALUES;
 CREATE TABLE fire.ceased ();
 
@@ -265,12 +317,13 @@ BEGIN
 	LOOP
 		WITH look AS MATERIALIZED (SELECT * FROM fire.cap),
 			wrong AS (INSERT INTO fire.over_cap SELECT * FROM look
-				WHERE taken > collected OR taken_in_history > collected_in_history
+				WHERE overdrawn <> greatest(taken - collected, 0)
 					OR (taken, collected) IS DISTINCT FROM (taken_in_history, collected_in_history))
 		UPDATE fire.watched SET looks = looks + 1,
 			attempts = attempts + (SELECT count(*) FROM look),
 			some_taken = some_taken + (SELECT count(*) FROM look WHERE taken > 0),
-			all_taken = all_taken + (SELECT count(*) FROM look WHERE taken = collected);
+			all_taken = all_taken + (SELECT count(*) FROM look WHERE taken = collected),
+			overdrawn = overdrawn + (SELECT count(*) FROM look WHERE taken > collected);
 		COMMIT;
 		EXIT WHEN EXISTS (SELECT FROM fire.ceased);
 	END LOOP;

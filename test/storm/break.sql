@@ -73,6 +73,14 @@ FROM storm.prepay('a capture is asked for twice') AS t (trade);
 SELECT storm.report(one, 'authorized'), storm.report(two, 'authorized'), storm.report(one, 'capturing'), storm.report(two, 'capturing')
 FROM (SELECT storm.prepay('two attempts are captured', 'r1', true) AS one, storm.prepay('two attempts are captured', 'r2') AS two OFFSET 0) t;
 SELECT storm.report(trade, 'paid'), storm.report(trade, 'reversed') FROM storm.prepay('what was paid is reversed and nobody is asked') AS t (trade);
+SELECT storm.report(trade, 'authorized'), storm.report(trade, 'capturing'), storm.report(trade, 'unknown'),
+	(pay_callback(channel => 'test', callback_id => 'voided', trade_no => trade, reported => 'authorized', amount => 1000, currency => 'CNY', occurred_at => now() + '1 minute')).decision
+FROM storm.prepay('a late authorization opens the way to another capture') AS t (trade);
+SELECT storm.report(trade, 'paying') FROM storm.prepay('what the channel has is handed out again') AS t (trade);
+SELECT storm.report(trade, 'paid'), storm.chargeback(trade),
+	(pay_refund_callback(channel => 'test', callback_id => 'more', refund_no => trade || ' chargeback', reported => 'processing', amount => 1015, currency => 'CNY',
+		trade_no => trade, kind => 'chargeback')).decision
+FROM storm.prepay('more left than came and nobody is asked') AS t (trade);
 SELECT storm.prepay('an order is replaced without an event');
 SELECT storm.prepay(way), storm.replace(way) FROM unnest('{nobody knows the successor,the successor is another''s,an order that was replaced is not to end,an order that was replaced is handed out}'::text[]) AS w (way);
 SELECT storm.report(trade, 'paid') FROM (SELECT trade, storm.replace('an order that was replaced wins') FROM storm.prepay('an order that was replaced wins') AS t (trade) OFFSET 0) t;
@@ -139,6 +147,9 @@ SELECT storm.will_break(way, expected) FROM (VALUES
 	('a refund''s event is lost', 'numbering, refund chain'),
 	('a capture is asked for twice', 'captured twice'),
 	('two attempts are captured', 'captured twice'),
+	('a late authorization opens the way to another capture', 'captured twice'),
+	('what the channel has is handed out again', 'handed out'),
+	('more left than came and nobody is asked', 'review'),
 	('what was paid is reversed and nobody is asked', 'review')
 ) AS t (way, expected);
 INSERT INTO storm.broken
@@ -192,6 +203,11 @@ UPDATE pay_event SET decision = 'stale' WHERE pay_no = storm.number_of('what is 
 
 UPDATE pay_event SET source = 'transition' WHERE attempt_after = 'capturing'
 	AND pay_no IN (storm.number_of('a capture is asked for twice'), storm.number_of('two attempts are captured'));
+UPDATE pay_event SET occurred_at = NULL WHERE pay_no = storm.number_of('a late authorization opens the way to another capture') AND message_id = 'voided';
+INSERT INTO pay_event (pay_no, seq, attempt, decision, payment_before, payment_after, attempt_before, attempt_after, source)
+VALUES (storm.number_of('what the channel has is handed out again'), 3, 1, 'proceed', 'paying', 'paying', 'paying', 'paying', 'prepay');
+UPDATE pay_payment SET last_seq = 3 WHERE pay_no = storm.number_of('what the channel has is handed out again');
+DELETE FROM pay_review WHERE kind = 'overdrawn' AND pay_no = storm.number_of('more left than came and nobody is asked');
 DELETE FROM pay_review
 WHERE pay_no IN (storm.number_of('what was paid is reversed and nobody is asked'), storm.number_of('nobody is asked about a refund'));
 UPDATE pay_review SET about_money = true WHERE pay_no = storm.number_of('a review of a refund stops a prepay');

@@ -60,6 +60,8 @@ DECLARE
 	current_pay uuid;
 	attempts text[];			-- state of each attempt
 	captures boolean[];			-- was it asked to capture, and never said that it did not?
+	captured_at timestamptz[];	-- when it was asked last
+	reported boolean[];			-- has the channel said of it that it has it?
 	open_in_order CONSTANT text[] := '{capturing,authorized,paying,unknown,closing}';
 	winner integer;
 	asked_to_end boolean;
@@ -74,7 +76,7 @@ BEGIN
 		SELECT v.pay_no, v.seq, v.attempt, v.source, v.decision::text AS decision, v.reason, v.recorded_at,
 			v.payment_before::text AS payment_before, v.payment_after::text AS payment_after,
 			v.attempt_before::text AS attempt_before, v.attempt_after::text AS attempt_after,
-			p.multi, p.valid_until, p.winner AS final_winner,
+			p.multi, p.valid_until, p.winner AS final_winner, p.amount = 0 AS is_free, v.occurred_at,
 			lead(v.seq) OVER (PARTITION BY v.pay_no ORDER BY v.seq) IS NULL AS is_last
 		FROM pay_event v JOIN pay_payment p USING (pay_no)
 		ORDER BY v.pay_no, v.seq
@@ -84,6 +86,8 @@ BEGIN
 			current_pay := pay_no;
 			attempts := '{}';
 			captures := '{}';
+			captured_at := '{}';
+			reported := '{}';
 			winner := NULL;
 			asked_to_end := false;
 			replaced := false;
@@ -94,7 +98,7 @@ BEGIN
 		asked_to_end := asked_to_end OR replaced OR (e.source = 'transition' AND e.reason IS NOT DISTINCT FROM 'the whole payment')
 			-- a DBA's step of the payment, which takes its attempts along; of an attempt he only says that it was paid
 			OR (e.source = 'update' AND CASE e.attempt WHEN 0 THEN e.payment_after <> e.payment_before AND e.payment_after IN ('closing', 'closed', 'reversed')
-				ELSE e.attempt_after IN ('closing', 'closed', 'reversed') END);
+				ELSE e.attempt_after <> e.attempt_before AND e.attempt_after IN ('closing', 'closed', 'reversed') END);
 		ended := asked_to_end OR coalesce(e.recorded_at > e.valid_until, false);
 		on_the_edge := NOT asked_to_end AND coalesce(abs(extract(epoch FROM e.recorded_at - e.valid_until)) < 1, false);
 
@@ -104,6 +108,12 @@ BEGIN
 				OR (ended AND NOT on_the_edge) THEN
 				"check" := 'handed out';
 				what := format('event %s hands out attempt %s (%s) of a payment that is %s, to end: %s', e.seq, e.attempt, e.attempt_after, e.payment_after, ended);
+				RETURN NEXT;
+			END IF;
+			-- not again what the channel has
+			IF e.attempt_before IS NOT NULL AND reported[e.attempt] THEN
+				"check" := 'handed out';
+				what := format('event %s hands out attempt %s again, which the channel has', e.seq, e.attempt);
 				RETURN NEXT;
 			END IF;
 			-- beside an open attempt only where the customer may (multi), and then not beside one
@@ -129,6 +139,20 @@ BEGIN
 			RETURN NEXT;
 		END IF;
 
+		-- nor does what the channel said before the capture open the way to another one
+		IF e.source LIKE 'callback:%' AND e.attempt_before IN ('capturing', 'unknown', 'closing') AND e.attempt_after = 'authorized' AND captures[e.attempt]
+			AND (e.occurred_at <= captured_at[e.attempt]) IS NOT FALSE THEN
+			"check" := 'captured twice';
+			what := format('event %s, which occurred at %s, authorizes attempt %s again, which is %s and was captured at %s', e.seq, e.occurred_at, e.attempt, e.attempt_before, captured_at[e.attempt]);
+			RETURN NEXT;
+		END IF;
+		IF e.attempt_after = 'capturing' AND e.attempt_before <> 'capturing' THEN
+			captured_at[e.attempt] := e.recorded_at;
+		END IF;
+		IF e.source LIKE 'callback:%' AND e.attempt_after = 'paying' AND e.decision <> 'mismatch' THEN
+			reported[e.attempt] := true;
+		END IF;
+
 		IF e.attempt > 0 AND e.attempt_after IS NOT NULL THEN
 			attempts[e.attempt] := e.attempt_after;
 			captures[e.attempt] := e.attempt_after = 'capturing' OR e.attempt_after <> 'authorized' AND coalesce(captures[e.attempt], false);
@@ -142,7 +166,13 @@ BEGIN
 			winner := e.attempt;
 		END IF;
 
-		IF (e.payment_before IS DISTINCT FROM e.payment_after OR e.attempt_before IS DISTINCT FROM e.attempt_after
+		-- what costs nothing is paid as soon as it is made
+		IF e.is_free AND e.payment_after <> 'paid' THEN
+			"check" := 'rule';
+			what := format('event %s: it costs nothing and is %s', e.seq, e.payment_after);
+			RETURN NEXT;
+		END IF;
+		IF NOT e.is_free AND (e.payment_before IS DISTINCT FROM e.payment_after OR e.attempt_before IS DISTINCT FROM e.attempt_after
 				OR (e.source = 'transition' AND e.attempt = 0) OR (e.source = 'prepay' AND e.decision = 'applied'))
 			AND e.payment_before IS NOT NULL THEN
 			most_open := (SELECT s FROM unnest(open_in_order) WITH ORDINALITY AS o (s, place)
@@ -207,6 +237,8 @@ UNION ALL
 	FROM pay_event
 	WHERE seq = 1 AND (source::text, coalesce(payment_before::text, 'nothing'), payment_after::text)
 		NOT IN (('create', 'nothing', 'created'), ('prepay', 'created', 'paying'))
+		-- but what costs nothing is paid at once
+		AND NOT (payment_after::text = 'paid' AND pay_no IN (SELECT pay_no FROM pay_payment WHERE amount = 0))
 UNION ALL
 	-- each event begins where the one before it ended
 	SELECT 'payment chain', pay_no, format('event %s begins with %s, the one before ended with %s', seq, payment_before, was)
@@ -243,6 +275,7 @@ UNION ALL
 	SELECT 'decision', pay_no, format('event %s is %s, which leaves no event', seq, decision)
 	FROM pay_event
 	WHERE decision::text IN ('replayed', 'unmatched', 'in_progress', 'already_paid', 'throttled', 'confirm', 'unavailable')
+		AND reason IS DISTINCT FROM 'the payer became known'
 UNION ALL
 	-- the rows say what the last event says
 	SELECT 'payment state', p.pay_no, format('is %s, its last event says %s', p.state, e.payment_after)
@@ -264,7 +297,7 @@ UNION ALL
 UNION ALL
 	SELECT 'winner', p.pay_no, format('is %s, winner is attempt %s, which is %s', p.state, p.winner, a.state)
 	FROM pay_payment p LEFT JOIN pay_attempt a ON a.pay_no = p.pay_no AND a.attempt = p.winner
-	WHERE (p.state::text = 'paid') <> (p.winner IS NOT NULL)
+	WHERE (p.state::text = 'paid' AND p.amount > 0) <> (p.winner IS NOT NULL)
 		OR (p.winner IS NOT NULL AND a.state::text IS DISTINCT FROM 'paid')
 UNION ALL
 	-- the payment collected what its winner collected, and that is what was asked for,
@@ -288,24 +321,38 @@ UNION ALL
 UNION ALL
 	-- what a person must look at is put up: by this event, or by an earlier one that said the same
 	SELECT 'review', e.pay_no, format('event %s wants a review of kind %s', e.seq, w.kind)
-	FROM pay_event e CROSS JOIN LATERAL (VALUES
+	FROM pay_event e LEFT JOIN pay_refund f USING (pay_no, refund_no) CROSS JOIN LATERAL (VALUES
 			('mismatch', e.decision::text = 'mismatch' AND e.source <> 'review'),
-			-- what was paid is said to have been given back
-			('mismatch', e.decision::text = 'stale' AND e.reported::text = 'reversed' AND e.attempt_after::text = 'paid'),
+			-- what was paid is said by the channel to have failed, or to have been given back
+			('mismatch', e.decision::text = 'stale' AND e.source LIKE 'callback:%' AND e.reported::text IN ('failed', 'reversed') AND e.attempt_after::text = 'paid'
+				-- but for what is booked as one
+				AND NOT EXISTS (SELECT FROM pay_refund b WHERE b.pay_no = e.pay_no AND b.attempt = e.attempt AND b.kind = 'chargeback' AND b.refund_no ~ '^[0-9a-f]{32}b$')),
+			-- a refund came back, or took more than there is
+			('returned', e.refund_before::text = 'succeeded' AND e.refund_after::text = 'returned' AND f.kind <> 'chargeback'),
 			('adopted', e.source LIKE 'refund\_callback:%' AND e.refund_before IS NULL AND e.refund_after IS NOT NULL),
 			('abnormal', e.refund_before::text IS DISTINCT FROM 'abnormal' AND e.refund_after::text = 'abnormal')
 		) AS w (kind, wanted)
 	WHERE w.wanted
 		AND NOT EXISTS (SELECT FROM pay_review r
 			WHERE r.pay_no = e.pay_no AND r.attempt = e.attempt AND r.refund_no IS NOT DISTINCT FROM e.refund_no
-				AND (r.seq = e.seq AND r.kind IN (w.kind, 'conflict')
-					OR r.seq < e.seq AND r.kind = w.kind
+				AND (r.seq = e.seq AND (r.kind IN (w.kind, 'conflict') OR r.kind = 'twin' AND w.kind = 'mismatch')
+					OR r.seq < e.seq AND (r.kind = w.kind OR r.kind = 'twin' AND w.kind = 'mismatch')
 						AND (r.reported::text, r.refund_reported::text, r.amount, r.currency)
 							IS NOT DISTINCT FROM (e.reported::text, e.refund_reported::text, e.amount, e.currency)))
 UNION ALL
 	SELECT 'review', r.pay_no, format('review %s is of kind %s', r.review_id, r.kind)
 	FROM pay_review r
-	WHERE r.kind NOT IN ('mismatch', 'unmatched', 'conflict', 'adopted', 'abnormal', 'exhausted')
+	WHERE r.kind NOT IN ('mismatch', 'unmatched', 'conflict', 'adopted', 'twin', 'abnormal', 'returned', 'overdrawn', 'exhausted')
+UNION ALL
+	-- what is overdrawn is up, or was looked at
+	SELECT 'review', t.pay_no, format('attempt %s is overdrawn by %s, and nobody was told', t.attempt, t.amount_overdrawn)
+	FROM pay_attempt t
+	WHERE t.amount_overdrawn > 0 AND NOT EXISTS (SELECT FROM pay_review r WHERE r.pay_no = t.pay_no AND r.attempt = t.attempt AND r.kind = 'overdrawn')
+UNION ALL
+	-- two names of one refund are joined, or somebody is asked
+	SELECT 'review', r.pay_no, format('review %s asks about %s, which a refund of ours has', r.review_id, r.channel_txn)
+	FROM pay_review r JOIN pay_refund f ON f.pay_no = r.pay_no AND f.channel_txn = r.channel_txn
+	WHERE r.kind = 'twin' AND r.resolved_at IS NULL
 UNION ALL
 	SELECT 'review', r.pay_no, format('review %s (%s) is about event %s, which is not there', r.review_id, r.kind, r.seq)
 	FROM pay_review r
@@ -328,7 +375,7 @@ UNION ALL
 	FROM pay_payment p
 		LEFT JOIN pay_payment n ON n.pay_no = p.replaced_by AND n.pay_no <> p.pay_no AND n.merchant = p.merchant
 		LEFT JOIN LATERAL (SELECT count(*) FILTER (WHERE attempt = 0) AS count, min(seq) AS seq FROM pay_event e
-			WHERE e.pay_no = p.pay_no AND e.source = 'prepay' AND e.decision::text = 'applied') e ON true
+			WHERE e.pay_no = p.pay_no AND e.source = 'prepay' AND e.decision::text = 'applied' AND p.amount > 0) e ON true
 	WHERE (p.replaced_by IS NOT NULL) <> (e.count = 1) OR e.count > 1
 		OR p.replaced_by IS NOT NULL AND (n.pay_no IS NULL OR NOT p.end_requested OR p.winner IS NOT NULL
 			OR n.replaced_by = p.pay_no OR cardinality(n.routes) = 0)

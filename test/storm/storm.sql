@@ -26,6 +26,7 @@ INSERT INTO pay_channel (channel, method, max_attempts) VALUES ('tight', 'tight'
 
 -- Workers ask soon, some schedules end, and some attempts time out.
 UPDATE pay_channel SET schedule = '{100ms,200ms,400ms,1s,2s,4s,8s}' WHERE channel IN ('test', 'storm', 'tight');
+UPDATE pay_channel SET schedule_held = '{200ms,1s}', held_for = '5 seconds' WHERE channel IN ('test', 'storm', 'tight');
 UPDATE pay_channel SET schedule = '{100ms}', timeout = '2 seconds' WHERE channel = 'storm';
 
 -- What orders hold: five of each stock; rooms are in somebody else's hotel.
@@ -176,7 +177,9 @@ BEGIN
 				trade_no => CASE WHEN storm.chance(50) THEN trade ELSE trade::uuid::text END,
 				reported => ask.reported, amount => ask.amount, currency => ask.currency,
 				channel_txn => storm.pick(NULL, NULL, NULL, 't1', 't1', 't2'),
-				occurred_at => now() - random() * interval '1 hour',
+				-- most reports are of before, some of after whatever was asked for
+				occurred_at => CASE WHEN storm.chance(25) THEN now() + interval '1 minute' WHEN storm.chance(80) THEN now() - random() * interval '1 hour' END,
+				merchant => CASE WHEN storm.chance(30) THEN '' WHEN alone AND storm.chance(3) THEN 'another' END,
 				payload => CASE WHEN storm.chance(20) THEN '{"storm": true}'::jsonb END) r;
 
 		WHEN 'transition' THEN
@@ -206,7 +209,7 @@ BEGIN
 			ORDER BY random() LIMIT 1;
 			IF FOUND THEN
 				SELECT r.decision INTO answered FROM pay_review_resolve(review_id => review,
-					verdict => storm.pick('accept', 'refund', 'dismiss'), reason => 'looked at it') r;
+					verdict => storm.pick('accept', 'accept', 'refund', 'refund', 'dismiss', 'alias', 'same'), reason => 'looked at it') r;
 			ELSE
 				called := 'query';
 				SELECT r.decision INTO answered FROM pay_query(order_no => this_order) r;
@@ -231,7 +234,9 @@ BEGIN
 				-- the payment first, as the functions do: so it cannot deadlock
 				PERFORM FROM pay_payment p WHERE p.pay_no = pay.pay_no FOR NO KEY UPDATE;
 				UPDATE pay_attempt t SET state = 'paid', amount_collected = coalesce(t.amount_to_capture, t.amount)
-				WHERE t.trade_no = trade::uuid AND t.state IN ('paying', 'unknown', 'closing', 'failed', 'closed', 'reversed');
+				WHERE t.trade_no = trade::uuid AND t.state IN ('paying', 'unknown', 'closing', 'failed', 'closed', 'reversed')
+					-- of which the channel took something already: only a report can say that it came
+					AND t.amount_reserved IS NULL AND t.amount_refunded IS NULL;
 			ELSIF refund IS NOT NULL AND storm.chance(50) THEN
 				PERFORM FROM pay_payment p WHERE p.pay_no = pay.pay_no FOR NO KEY UPDATE;
 				UPDATE pay_refund r SET state = 'processing' WHERE r.merchant = '' AND r.refund_no = refund.refund_no
@@ -247,11 +252,12 @@ BEGIN
 			SELECT r.decision INTO answered FROM pay_refund(
 				trade_no => CASE WHEN k % 3 = 0 THEN pay.pay_no::text ELSE trade END,
 				refund_no => format('%s/%s', this_order, k),
-				amount => 1 + k * 137 % 700 + CASE WHEN storm.chance(3) THEN 1 ELSE 0 END, reason => 'storm') r;
+				amount => 1 + k * 137 % 700 + CASE WHEN storm.chance(3) THEN 1 ELSE 0 END, reason => 'storm',
+				currency => storm.pick(NULL, 'CNY'), confirm => storm.chance(50)) r;
 
 		WHEN 'refund_transition' THEN
 			SELECT r.decision INTO answered FROM pay_refund_transition(refund_no => refund.refund_no,
-				to_state => storm.pick('processing', 'processing', 'succeeded', 'failed', 'failed', 'unknown', 'abnormal', 'cancelled', 'requested'),
+				to_state => storm.pick('processing', 'processing', 'succeeded', 'failed', 'failed', 'unknown', 'abnormal', 'cancelled', 'requested', 'returned'),
 				channel_txn => storm.pick(NULL, 'f1')) r;
 
 		WHEN 'refund_callback' THEN
@@ -260,11 +266,13 @@ BEGIN
 			-- (and then, unless alone, not of one that nobody can adopt: that locks no payment)
 			ask := (SELECT q FROM (SELECT
 				CASE WHEN alone OR refund IS NOT NULL AND k >= 3
-					THEN storm.pick('failed', 'failed', 'processing', 'succeeded', 'succeeded', 'unknown', 'abnormal', 'cancelled', 'requested')
+					THEN storm.pick('failed', 'failed', 'processing', 'succeeded', 'succeeded', 'unknown', 'abnormal', 'cancelled', 'requested', 'returned')
 					ELSE storm.pick('processing', 'succeeded', 'unknown', 'abnormal') END AS reported,
 				CASE WHEN storm.chance(5) THEN 'wechat' ELSE own_channel END AS channel,
 				CASE WHEN refund IS NULL OR k < 3 THEN format('%s/%s', this_order, k) ELSE refund.refund_no END AS refund_no,
-				CASE WHEN refund IS NULL OR k < 3 THEN 1 + k * 137 % 700 WHEN storm.chance(50) THEN refund.amount END AS amount) q);
+				-- now and then beyond what there is, now and then ours under the channel's own number
+				CASE WHEN storm.chance(10) THEN price + k WHEN k < 3 AND refund IS NOT NULL AND storm.chance(50) THEN refund.amount
+					WHEN refund IS NULL OR k < 3 THEN 1 + k * 137 % 700 WHEN storm.chance(50) THEN refund.amount END AS amount) q);
 			SELECT r.decision INTO answered FROM pay_refund_callback(channel => ask.channel,
 				callback_id => CASE floor(random() * 3)
 					WHEN 0 THEN NULL
@@ -300,7 +308,7 @@ BEGIN
 
 		WHEN 'mistake' THEN
 			CASE floor(random() * 10)
-			WHEN 0 THEN PERFORM pay_create(order_no => this_order, amount => 0, currency => 'CNY');
+			WHEN 0 THEN PERFORM pay_create(order_no => this_order, amount => -1, currency => 'CNY');
 			WHEN 1 THEN PERFORM pay_prepay(order_no => this_order, amount => price, currency => 'cn', channel => 'test', method => 'qr', request_id => 'r1');
 			WHEN 2 THEN PERFORM pay_prepay(order_no => this_order, amount => price, currency => 'CNY', channel => 'nobody', method => 'qr', request_id => 'r1');
 			WHEN 3 THEN PERFORM pay_callback(channel => 'test', callback_id => 'm1', trade_no => coalesce(trade, '0'), reported => 'paid');

@@ -14,6 +14,9 @@ use Test::More;
 # transactions (wal_level minimal has none), no autovacuum.
 my $node = pay_node('main', conf => "checkpoint_timeout = 1h\nmax_wal_size = 1GB");
 
+# However long this takes, no attempt is due to be handed out again.
+$node->safe_psql('postgres', "UPDATE pay_channel SET resubmit_after = '1 year'");
+
 # Orders in every situation in which a call has nothing to write.
 $node->safe_psql('postgres', <<"SQL");
 	INSERT INTO pay_channel (channel, method, max_attempts) VALUES ('test', 'once', 1);
@@ -46,10 +49,19 @@ $node->safe_psql('postgres', <<"SQL");
 	SELECT @{[ refund_callback('F2', 'm2', 'processing') ]};
 	SELECT @{[ refund_callback('F2', 'm3', 'failed') ]};
 	SELECT @{[ refund_callback('F3', 'm4', 'succeeded', amount => 10, currency => "'CNY'", trade_no => trade_of('back'), kind => "'chargeback'") ]};
+	SELECT @{[ refund(trade_of('back'), 'F6', 5) ]};
+	SELECT @{[ refund_callback('re_6', 'm8', 'processing', amount => 5, currency => "'CNY'", trade_no => trade_of('back')) ]};
+	SELECT @{[ refund_transition('F6', 'failed') ]};
 	SELECT @{[ refund_callback('F4', 'm5', 'succeeded', amount => 99, currency => "'CNY'", trade_no => trade_of('back')) ]};
 	SELECT @{[ refund_callback('F5', 'm6', 'succeeded') ]};
-	SELECT @{[ refund(trade_of('back'), 'F6', 5) ]};
-	SELECT @{[ refund_transition('F6', 'failed') ]};
+	SELECT @{[ prepay('alike back', 'r1') ]};
+	SELECT @{[ callback(trade_of('alike back'), 'n1', 'paid') ]};
+	SELECT @{[ refund(trade_of('alike back'), 'F7', 7) ]};
+	SELECT @{[ prepay('just paid', 'r1', payer => "'p3'") ]};
+	SELECT @{[ callback(trade_of('just paid'), 'n1', 'paid') ]};
+	SELECT @{[ callback(trade_of('just paid'), 'n2', 'reversed') ]};
+	SELECT @{[ callback(trade_of('just paid'), 'n3', 'paid', merchant => "'another'") ]};
+	SELECT @{[ prepay('free', 'r1', amount => 0) ]};
 	INSERT INTO pay_resource (resource, capacity) VALUES ('stock:S1', 5);
 	SELECT @{[ prepay('holds', 'r1', valid_for => "'1 day'", holds => "'{coupon:C1,stock:S1#3}'") ]};
 	SELECT @{[ credential(trade_of('holds'), 'wx4') ]};
@@ -97,6 +109,8 @@ my @duplicate = (
 		callback($trade{short}, 'n1', 'paid', amount => 99),
 		'replayed'
 	],
+	[ 'repeated callback: it bounced', callback($trade{'just paid'}, 'n2', 'reversed'), 'replayed' ],
+	[ "repeated callback: another merchant's", callback($trade{'just paid'}, 'n3', 'paid', merchant => "'another'"), 'unmatched' ],
 	[ 'repeated callback: failed', callback($trade{once}, 'n1', 'failed'), 'replayed' ],
 	[
 		'repeated callback: unmatched',
@@ -111,6 +125,8 @@ my @duplicate = (
 	],
 	[ 'pay_query', "pay_query(order_no => 'open')", 'in_progress' ],
 	[ 'another order of the same payer and amount', prepay('alike', 'r1', payer => "'p2'"), 'confirm' ],
+	[ 'another order of what this payer just paid', prepay('paid again', 'r1', payer => "'p3'"), 'confirm' ],
+	[ 'an order that costs nothing', prepay('free', 'r1', amount => 0), 'already_paid' ],
 	[ 'prepay of a replaced order', prepay('old', 'r1'), 'closed' ],
 	[ 'prepay of the order that replaced it', prepay('instead', 'r2', replaces => "'old'"), 'in_progress' ],
 	[ 'a replaced order replaced once more', prepay('third', 'r1', replaces => "'old'"), 'closed' ],
@@ -125,6 +141,7 @@ my @duplicate = (
 	],
 	[ 'more than there is', prepay('late comer', 'r1', valid_for => "'1 day'", holds => "'{stock:S1#3}'"), 'unavailable' ],
 	[ 'repeated refund', refund($trade{back}, 'F1', 30), 'replayed' ],
+	[ 'the same refund by another number', refund($trade{'alike back'}, 'F8', 7), 'confirm' ],
 	[ 'repeated refund, by the payment', refund($back, 'F1', 30), 'replayed' ],
 	[ 'repeated refund that succeeded', refund($trade{back}, 'F2', 20), 'replayed' ],
 	[ 'repeated refund of surplus', refund($trade{late}, $trade{late} =~ s/'//gr . 's', 100), 'replayed' ],
@@ -146,10 +163,19 @@ my @duplicate = (
 		'replayed'
 	],
 	[
-		'repeated refund callback: not adopted',
+		'repeated refund callback: adopted, and overdrawn',
 		refund_callback(
 			'F4', 'm5', 'succeeded',
 			amount => 99,
+			currency => "'CNY'",
+			trade_no => $trade{back}),
+		'replayed'
+	],
+	[
+		'repeated refund callback: the channel\'s own number',
+		refund_callback(
+			're_6', 'm8', 'processing',
+			amount => 5,
 			currency => "'CNY'",
 			trade_no => $trade{back}),
 		'replayed'
@@ -229,7 +255,7 @@ foreach my $held (
 	],
 	[ 'a step not committed yet', 'SELECT ' . transition($trade{open}, 'unknown') ],
 	[ 'a payment not committed yet', 'SELECT ' . callback($trade{fresh}, 'n7', 'paid') ],
-	[ 'a refund not committed yet', 'SELECT ' . refund($trade{back}, 'F7', 1) . '; SELECT ' . refund_transition('F1', 'processing') ])
+	[ 'a refund not committed yet', 'SELECT ' . refund($trade{'alike back'}, 'F9', 1) . '; SELECT ' . refund_transition('F1', 'processing') ])
 {
 	my $other = $node->background_psql('postgres', on_error_stop => 1);
 

@@ -240,7 +240,12 @@ sub works
 		'unmatched|||', "$what: a new review has a number of its own",
 		db => $db);
 	answers(
-		$node, prepay('new', 'r1', @o, payer => "'Ada'"), 'proceed|paying|1|paying',
+		$node, prepay('new', 'r1', @o, payer => "'Ada'"), 'confirm|||',
+		"$what: what the customer just paid is asked about",
+		db => $db,
+		user => 'shop_app');
+	answers(
+		$node, prepay('new', 'r1', @o, payer => "'Ada'", confirm => 'true'), 'proceed|paying|1|paying',
 		"$what: a new order is paid by the role with its rights",
 		db => $db,
 		user => 'shop_app');
@@ -365,6 +370,32 @@ foreach my $case ([ 'plain', 'public' ], [ 'odd', '"Pay Schema"' ])
 	is(digest($node, db => $source, schema => $s), $rows, "$of: the source is as it was");
 	is_deeply(dump_text($source, '--schema-only'), $schema_text, "$of: to the letter");
 }
+
+# Another cluster has a copy: nothing is handed out there until somebody adopts it, whether
+# the whole was restored or only the data, into tables that were installed there.
+my $other = pay_node('other', install => 0);
+$other->safe_psql('postgres', $node->safe_psql('postgres', "SELECT format('CREATE ROLE %I;', rolname) FROM pg_roles WHERE rolname LIKE 'shop%'"));
+$other->safe_psql('postgres', 'CREATE DATABASE whole; CREATE DATABASE data');
+$other->safe_psql('data', 'CREATE EXTENSION pay_idem; SELECT pay_install();' . users_additions('public') . 'ALTER TABLE pay_payment DISABLE TRIGGER count_order');
+answers($other, 'SELECT count(*) FROM ' . claim('w1'), 0, 'what was installed here is not a copy', db => 'data');
+foreach ([ 'whole', 'plain.dump' ], [ 'data', 'plain.data', '--data-only' ])
+{
+	my ($db, $dump, @options) = @$_;
+
+	$other->command_ok([ 'pg_restore', '--exit-on-error', '--no-owner', '--no-privileges', @options, '-d', $other->connstr($db), "$dumps/$dump" ],
+		"$db in another cluster: pg_restore");
+	answers($other, 'SELECT decision FROM ' . refund(trade_of('paid'), 'F9', 1), 'proceed', "$db in another cluster: a refund is asked for", db => $db);
+	raises(
+		$other, claim('w2'), 'PY409', "$db in another cluster: nothing is handed out",
+		db => $db,
+		like => qr/is a copy.*HINT: .*pay_adopt_database/s);
+	answers($other, 'SELECT pay_adopt_database(reason => $$moved$$)', 't', "$db in another cluster: it is adopted", db => $db);
+	answers($other, 'SELECT pay_adopt_database(reason => $$moved$$)', 'f', "$db in another cluster: once", db => $db);
+	answers($other, 'SELECT action, refund_no FROM ' . claim('w2', max_tasks => 100) . ' WHERE refund_no IS NOT NULL', 'submit_refund|F9', "$db in another cluster: and workers work", db => $db);
+	answers($other, 'SELECT reason FROM pay_database ORDER BY adopted_at', "pay_install() made the tables here\nmoved", "$db in another cluster: who may send is on record", db => $db);
+	raises($other, "UPDATE pay_database SET reason = ''", 'PY423', "$db in another cluster: for good", db => $db);
+}
+no_leaks($other);
 
 no_leaks($node);
 done_testing();

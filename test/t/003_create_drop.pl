@@ -137,6 +137,7 @@ foreach my $call (
 	"pay_dispute_case(dispute_id => 1)",
 	"pay_suspects(since => now())",
 	claim('w1'),
+	"pay_adopt_database(reason => 'x')",
 	hold_done($number, 'coupon:C1', 'tried'))
 {
 	my ($name) = $call =~ /(\w+)/;
@@ -490,7 +491,7 @@ is( $node->safe_psql(
 		$db,
 		"SELECT relowner::regrole, count(*) FROM pg_class WHERE relname = ANY ('{"
 		  . join(',', @PayTest::TABLES, 'pay_balance') . "}') GROUP BY 1"),
-	'shop_owner|12',
+	'shop_owner|13',
 	'tables and view belong to who installed them');
 raises(
 	$node, 'SELECT pay_install()', '42501', 'a stranger with EXECUTE, over tables of another',

@@ -21,7 +21,7 @@ $node->safe_psql('postgres', join ';',
 
 my @payment_functions =
   qw(pay_callback pay_callbacks pay_create pay_credential pay_dispute_case pay_dispute_open pay_dispute_resolve pay_grant pay_history pay_import pay_install pay_prepay pay_query pay_revoke
-  pay_refund pay_refund_callback pay_refund_transition pay_review_resolve pay_suspects pay_transition pay_claim pay_hold_done);
+  pay_refund pay_refund_callback pay_refund_transition pay_review_resolve pay_suspects pay_transition pay_claim pay_hold_done pay_adopt_database);
 my %calls = (
 	app =>
 	  'pay_callback pay_callbacks pay_create pay_credential pay_dispute_open pay_hold_done pay_prepay pay_query pay_refund pay_refund_callback pay_refund_transition pay_transition',
@@ -30,7 +30,7 @@ my %calls = (
 	worker =>
 	  'pay_callback pay_callbacks pay_claim pay_credential pay_hold_done pay_query pay_refund_callback pay_refund_transition pay_transition',
 	ops =>
-	  'pay_dispute_case pay_dispute_open pay_dispute_resolve pay_history pay_import pay_query pay_refund pay_refund_transition pay_review_resolve pay_suspects pay_transition',
+	  'pay_adopt_database pay_dispute_case pay_dispute_open pay_dispute_resolve pay_history pay_import pay_query pay_refund pay_refund_transition pay_review_resolve pay_suspects pay_transition',
 	auditor => 'pay_dispute_case pay_history pay_query pay_suspects',
 	nobody => '');
 my %reads = (
@@ -39,9 +39,9 @@ my %reads = (
 	reports => '',
 	worker => 'pay_channel SELECT',
 	ops =>
-	  'pay_attempt SELECT, pay_balance SELECT, pay_channel INSERT, pay_channel SELECT, pay_channel UPDATE, pay_dispute SELECT, pay_event SELECT, pay_hold SELECT, pay_payment SELECT, pay_refund SELECT, pay_resource INSERT, pay_resource SELECT, pay_resource UPDATE, pay_review SELECT, pay_task SELECT',
+	  'pay_attempt SELECT, pay_balance SELECT, pay_channel INSERT, pay_channel SELECT, pay_channel UPDATE, pay_database SELECT, pay_dispute SELECT, pay_event SELECT, pay_hold SELECT, pay_payment SELECT, pay_refund SELECT, pay_resource INSERT, pay_resource SELECT, pay_resource UPDATE, pay_review SELECT, pay_task SELECT',
 	auditor =>
-	  'pay_attempt SELECT, pay_balance SELECT, pay_channel SELECT, pay_dispute SELECT, pay_event SELECT, pay_grantee SELECT, pay_hold SELECT, pay_payment SELECT, pay_refund SELECT, pay_resource SELECT, pay_review SELECT, pay_task SELECT',
+	  'pay_attempt SELECT, pay_balance SELECT, pay_channel SELECT, pay_database SELECT, pay_dispute SELECT, pay_event SELECT, pay_grantee SELECT, pay_hold SELECT, pay_payment SELECT, pay_refund SELECT, pay_resource SELECT, pay_review SELECT, pay_task SELECT',
 	nobody => '');
 
 foreach my $role (@roles)
@@ -162,10 +162,10 @@ answers(
 	'ops: refunds, too',
 	user => 'ops');
 answers(
-	$node, 'SELECT decision, state FROM ' . refund_transition('F2', 'cancelled'),
-	'applied|cancelled',
-	'ops: and cancels it',
-	user => 'ops');
+	$node, "SELECT decision, state FROM $_", 'applied|' . ($_ =~ /failed/ ? 'failed' : 'cancelled'),
+	'ops: and cancels it, as it was never sent',
+	user => 'ops')
+  foreach refund_transition('F2', 'failed'), refund_transition('F2', 'cancelled');
 answers($node, 'SELECT decision FROM ' . prepay('A0', 'r1', amount => 50),
 	'proceed', 'app: a second order', user => 'app');
 answers(
@@ -262,6 +262,7 @@ foreach my $role ('app', 'nobody')
 			$sql =~ s/pay_no = pay_no/route = route/ if $table eq 'pay_channel';
 			$sql =~ s/pay_no = pay_no/kind = kind/   if $table eq 'pay_grantee';
 			$sql =~ s/pay_no = pay_no/taken = taken/ if $table eq 'pay_resource';
+			$sql =~ s/pay_no = pay_no/reason = reason/ if $table eq 'pay_database';
 			raises($node, $sql, '42501', "$role: may not $what $table", user => $role);
 		}
 	}
@@ -283,6 +284,7 @@ my %call = (
 	pay_dispute_case => 'pay_dispute_case(dispute_id => 1)',
 	pay_suspects => 'pay_suspects(since => now())',
 	pay_claim => claim('w1'),
+	pay_adopt_database => "pay_adopt_database(reason => 'x')",
 	pay_callbacks => "pay_callbacks(messages => '[]')",
 	pay_import => "pay_import(payments => '[]')",
 	pay_hold_done => hold_done($trade_no, 'room:101', 'tried'),

@@ -47,6 +47,7 @@ my %call = (
 	pay_attempt_of => 'pay_attempt_of(trade_no)',
 	pay_trade_nos => 'pay_trade_nos(pay_no, routes)',
 	pay_number_matches => 'pay_number_matches(pay_no, pay_no, 0, 0)',
+	pay_table_fault => 'CASE WHEN n <= 20 THEN (SELECT count(*) FROM pay_table_fault($$pay_payment$$)) END',
 	pay_trusts => '(n > 20 OR pay_trusts($$pay_payment$$))',
 	pay_table_fault => 'CASE WHEN n <= 20 THEN (SELECT fault FROM pay_table_fault($$pay_payment$$)) END',
 	pay_refuse_superuser => 'CASE WHEN n <= 20 THEN pay_refuse_superuser($$pay_payment$$)::text END');

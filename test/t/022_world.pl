@@ -26,7 +26,7 @@ use Test::More;
 
 my $seconds = $ENV{WORLD_SECONDS} || 60;
 my $seed = $ENV{WORLD_SEED} || 1;
-my $bugs_at_a_time = 5;
+my $bugs_at_a_time = 6;
 my $root = "$FindBin::Bin/../..";
 my $dir = PostgreSQL::Test::Utils::tempdir();
 
@@ -148,7 +148,8 @@ is(join("\n", @{ $said->{lost} }), '', 'at no moment was a task lost');
 cmp_ok($said->{crashes}, '>=', 3, 'the server crashed at least three times');
 cmp_ok($said->{kills}, '>=', $seconds / 3, 'clients and workers were killed all the time');
 cmp_ok($said->{looks}, '>', $seconds / 10, 'and lost tasks were looked for all the time');
-cmp_ok($figures{$_}, '>', 0, "there were some $_") foreach qw(paid surplus refunds chargebacks released replaced);
+cmp_ok($figures{$_}, '>', 0, "there were some $_")
+  foreach qw(paid surplus refunds chargebacks won returned bounced overdrawn twins late_authorizations released replaced);
 cmp_ok($figures{actions}{$_} // 0, '>', 0, "a worker was asked to $_")
   foreach qw(query close void submit_refund query_refund confirm_hold release_hold);
 cmp_ok($said->{answers}{$_} // 0, '>', 0, "a client was answered $_")
@@ -194,6 +195,20 @@ SQL
 	[ 'a refund is paid twice', 'refund', <<'SQL' ],
 		INSERT INTO world.ledger (keeper, entry) SELECT keeper, entry FROM world.ledger
 		WHERE entry ->> 'op' = 'refund' AND entry ->> 'state' = 'succeeded' LIMIT 1
+SQL
+	[ 'what is overdrawn is forgotten', 'overdrawn', <<'SQL' ],
+		ALTER TABLE pay_attempt DROP CONSTRAINT pay_attempt_cap_check;
+		UPDATE pay_attempt SET amount_overdrawn = NULL WHERE trade_no = (SELECT trade_no FROM pay_attempt WHERE amount_overdrawn > 0 LIMIT 1)
+SQL
+	[ 'a fee is forgotten', 'refund', <<'SQL' ],
+		UPDATE pay_refund SET amount = amount - 15 WHERE refund_no = (SELECT refund_no FROM pay_refund WHERE refund_no LIKE 'cb-%' AND state = 'returned' LIMIT 1)
+SQL
+	[ 'what came back is not known', 'paid, refund', <<'SQL' ],
+		UPDATE world.ledger SET entry = entry || '{"state": "succeeded"}' WHERE n = (SELECT max(l.n) FROM world.ledger l JOIN pay_refund r ON r.refund_no = l.entry ->> 'refund_no'
+			WHERE l.entry ->> 'op' = 'refund' AND l.entry ->> 'state' = 'returned' AND r.refund_no LIKE 'back-%' AND r.refund_no = (SELECT min(refund_no) FROM pay_refund WHERE refund_no LIKE 'back--W23-%'))
+SQL
+	[ 'an authorization is captured twice', 'capture', <<'SQL' ],
+		INSERT INTO world.ledger (keeper, entry) SELECT keeper, entry FROM world.ledger WHERE entry ->> 'op' = 'capture' LIMIT 1
 SQL
 	[ 'a coupon is lost', 'resource', <<'SQL' ],
 		UPDATE pay_resource SET taken = 1 WHERE resource = (SELECT min(resource) FROM pay_resource WHERE resource LIKE 'coupon:%' AND taken = 0) AND taken = 0

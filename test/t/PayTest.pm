@@ -41,7 +41,7 @@ our @EXPORT = qw(
 my $a_call = qr/^\s*(?:"[^"]+"\.|\w+\.)?pay_\w+\(/;
 
 # The tables, parents first; and how all of them go: the view that reads them first.
-our @TABLES = qw(pay_channel pay_payment pay_attempt pay_event pay_review pay_refund pay_dispute pay_resource pay_hold pay_task pay_grantee);
+our @TABLES = qw(pay_channel pay_payment pay_attempt pay_event pay_review pay_refund pay_dispute pay_resource pay_hold pay_task pay_database pay_grantee);
 our $DROP = 'DROP VIEW pay_balance; DROP TABLE ' . join ', ', @TABLES;
 
 # pay_node(name, init => {...}, conf => '...', install => 0|1): a started
@@ -114,7 +114,7 @@ sub callback
 
 	return call(
 		'pay_callback',
-		[qw(channel callback_id trade_no reported amount currency channel_txn occurred_at payload)],
+		[qw(channel callback_id trade_no reported amount currency channel_txn occurred_at payload merchant)],
 		{
 			channel => "'test'",
 			callback_id => "'$callback_id'",
@@ -142,7 +142,7 @@ sub refund
 
 	return call(
 		'pay_refund',
-		[qw(trade_no refund_no amount reason)],
+		[qw(trade_no refund_no amount reason currency confirm)],
 		{
 			trade_no => $trade_no,
 			refund_no => "'$refund_no'",
@@ -310,16 +310,16 @@ sub violations
 		GROUP BY p.pay_no, p.order_no, p.routes
 		HAVING p.routes <> coalesce(array_agg(a.route ORDER BY a.attempt) FILTER (WHERE a.route IS NOT NULL), '{}')
 		UNION ALL
-		-- a paid payment has one winner, which collected what the payment says
+		-- a paid payment has one winner, which collected what the payment says; what costs nothing needs none
 		SELECT 'winner', p.order_no
 		FROM ${s}pay_payment p LEFT JOIN ${s}pay_attempt a ON a.pay_no = p.pay_no AND a.attempt = p.winner
-		WHERE (p.state::text = 'paid') <> (a.state::text IS NOT DISTINCT FROM 'paid')
+		WHERE (p.state::text = 'paid' AND p.amount > 0) <> (a.state::text IS NOT DISTINCT FROM 'paid')
 			OR p.amount_collected <> coalesce(a.amount_collected, 0)
 		UNION ALL
-		-- every payment's money adds up, and what goes back is never more than what came
+		-- every payment's money adds up, and what goes back is never more than what came, but for what is overdrawn
 		SELECT 'money', b.order_no
 		FROM ${s}pay_balance b
-		WHERE b.collected <> b.needed + b.surplus OR b.reserved + b.refunded > b.collected
+		WHERE b.collected <> b.needed + b.surplus OR b.reserved + b.refunded > b.collected + b.overdrawn
 		UNION ALL
 		-- an attempt's sums are those of its refunds, a payment's those of its winner
 		SELECT 'sums', a.trade_no::text
@@ -329,7 +329,8 @@ sub violations
 				sum(r.amount) FILTER (WHERE r.kind = 'extra') AS extra
 			FROM ${s}pay_refund r WHERE r.pay_no = a.pay_no AND r.attempt = a.attempt) r ON true
 		WHERE (a.amount_reserved, a.amount_refunded, a.amount_extra) IS DISTINCT FROM (r.reserved, r.refunded, r.extra)
-			OR a.attempt = p.winner AND p.amount_refunded <> coalesce(r.refunded, 0)
+			OR coalesce(a.amount_overdrawn, 0) <> greatest(coalesce(r.reserved, 0) + coalesce(r.refunded, 0) - coalesce(a.amount_collected, 0), 0)
+			OR a.attempt = p.winner AND p.amount_refunded <> least(coalesce(r.refunded, 0), p.amount_collected)
 		UNION ALL
 		-- each event of a refund begins where the one before it ended; the last one says what the row says
 		SELECT 'refund chain', e.refund_no
