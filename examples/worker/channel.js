@@ -24,9 +24,12 @@ async function post(url, body, timeoutMs) {
 // Someone who moves money. Our numbers are his keys: he must take each of them as
 // often as it is sent and act once.
 function channel(url, timeoutMs) {
-	const attempt = (what) => (task) => post(`${url}/${what}`, { trade_no: task.trade_no }, timeoutMs);
+	// The channel's own transaction goes along: PayPal, Mollie and others are asked by theirs.
+	const attempt = (what) => (task) => post(`${url}/${what}`, { trade_no: task.trade_no, channel_txn: task.channel_txn }, timeoutMs);
+	// A refund is of one transaction, which the task names: money that came twice goes back by the second one.
 	const refund = (what) => (task) => post(`${url}/${what}`,
-		{ refund_no: task.refund_no, trade_no: task.trade_no, amount: Number(task.amount), currency: task.currency, merchant: task.merchant }, timeoutMs);
+		{ refund_no: task.refund_no, trade_no: task.trade_no, channel_txn: task.channel_txn, amount: Number(task.amount), currency: task.currency,
+			merchant: task.merchant }, timeoutMs);
 	return {
 		query: attempt('query'),
 		close: attempt('close'),

@@ -15,7 +15,7 @@ const REPORT_ATTEMPT = `SELECT decision, pay_no, merchant, order_no, attempt_sta
 	trade_no => $2, reported => $3, amount => $4, currency => $5, channel_txn => $6)`;
 
 const REPORT_REFUND = `SELECT decision FROM pay_refund_callback(channel => $1, callback_id => NULL, refund_no => $2, reported => $3,
-	amount => $4, currency => $5, trade_no => $6, channel_txn => $7, merchant => $8)`;
+	amount => $4, currency => $5, trade_no => $6, channel_txn => $7, merchant => $8, kind => $9)`;
 
 const STEP = `SELECT decision FROM pay_transition(trade_no => $1, to_state => $2, reason => $3)`;
 
@@ -103,7 +103,8 @@ class Worker {
 			case 'submit_refund':
 			case 'query_refund':
 				return db.query(REPORT_REFUND, [task.channel, task.refund_no, answer.state,
-					answer.amount, answer.currency, task.trade_no, answer.channel_txn, task.merchant]);
+					answer.amount, answer.currency, task.trade_no, answer.channel_txn, task.merchant,
+					task.kind === 'chargeback' ? 'chargeback' : 'refund']);
 			case 'confirm_hold':
 				return db.query(HOLD_DONE, [task.pay_no, task.resource, 'confirmed']);
 			case 'release_hold':

@@ -1,12 +1,14 @@
 // The channel: moves the money of the world, and is as unreliable as real ones are.
 //
 // It answers pay, capture, query, close, void, refund and query_refund, and tells the
-// shop by messages what became of them. Its ledger is the truth: what it says there has
+// shop by messages what became of them: late, twice or never; some refunds by a number
+// of its own. Banks take money back, with a fee, and give it back again; debits bounce. Its ledger is the truth: what it says there has
 // happened, whoever heard of it.
 
 'use strict';
 
-const { ask, between, complain, dice, Faulty, Ledger, pick, serve } = require('./common');
+const { ask, between, complain, dice, Faulty, Ledger, LOST, pick, serve } = require('./common');
+const { purposeOfSubject } = require('./purpose');
 
 const seed = process.env.WORLD_SEED;
 const shops = process.env.SHOP_PORTS.split(' ');
@@ -20,6 +22,7 @@ const trades = new Map();
 const refunds = new Map();
 const refundsOf = new Map();	// trade_no: its refunds
 const untold = new Map();		// message id: message
+const told = new Set();			// messages that have arrived
 const tradesOf = new Map();		// subject: how many
 let messages = 0;
 
@@ -46,6 +49,7 @@ function apply(entry) {
 			messages++;
 			break;
 		case 'told':
+			told.add(untold.get(entry.id));
 			untold.delete(entry.id);
 			break;
 	}
@@ -60,16 +64,32 @@ async function deliver(message, times = 0) {
 	if (!untold.has(message.id)) return;
 	const answer = await ask(shops[(times + Number(message.id.slice(1))) % shops.length], 'notify', message, 1500);
 	if (answer?.ok) {
-		if (untold.has(message.id)) ledger.write({ op: 'told', id: message.id });
+		if (!untold.has(message.id)) return;
+		ledger.write({ op: 'told', id: message.id });
+		goOn(message);
 	} else {
 		future.later(between(roll(message.id, times), 200, 1000), () => deliver(message, times + 1));
 	}
 }
 
+// What undoes something comes after the news of it has arrived, and not at once: who was
+// told of it otherwise at the same time has said so by then.
+function goOn({ about, state, trade_no, ours }) {
+	if (about === 'payment' && state === 'paid') mayBounce(trade_no);
+	if (about === 'refund' && state === 'succeeded') mayReturn(ours);
+}
+
+function undo(after, what) {
+	const begin = Date.now();
+	if (!future.hurried) future.later(3000 + after, () => { if (Date.now() - begin > 2500) what(); });
+}
+
 // Write an entry together with the message about it, and tell it. Some messages come late or
 // twice, some never, if somebody will ask about it anyway (canBeLost).
 function writeAndTell(entry, message, canBeLost) {
-	const fate = roll(message.trade_no, message.refund_no, message.state, 'message');
+	const isOnPurpose = purposeOfSubject(trades.get(message.trade_no)?.subject);
+	const fate = isOnPurpose ? 0.5 : roll(message.trade_no, message.refund_no, message.state, 'message');
+	message.merchant ??= trades.get(message.trade_no)?.merchant;
 	if (canBeLost && fate < 0.12 && !future.hurried) {
 		ledger.write(entry);
 		return;
@@ -90,6 +110,7 @@ function writeAndTell(entry, message, canBeLost) {
 // What the customer will do: [after ms, what happens then]. Late is what happens after the end.
 function plan(trade) {
 	const p = (...about) => roll(trade.subject, trade.nth, ...about);
+	if (purposeOfSubject(trade.subject)) return purposeOfSubject(trade.subject).plan;
 	if (trade.method === 'card') {
 		return pick(p('plan'), [
 			[0.7, [[between(p('t'), 50, 800), 'authorized'], [6000, 'reversed']]],
@@ -118,7 +139,7 @@ const POSSIBLE = {		// by itself, or because the customer does something
 function setTrade(trade, state, more = {}) {
 	// he who asks again and again will hear of it; of what comes after the end only a message tells
 	const canBeLost = !trade.ended && !ENDED.includes(trade.state);
-	const txn = state === 'paid' ? `T${trade.trade_no.slice(-12)}` : trade.txn;
+	const txn = state === 'paid' ? `T${trade.trade_no.slice(-18)}` : trade.txn;
 	const entry = { op: 'trade', trade_no: trade.trade_no, state, ...(txn && { txn }), ...more };
 	if (['authorized', 'paid', 'failed', 'closed', 'reversed'].includes(state)) {
 		writeAndTell(entry, { about: 'payment', trade_no: trade.trade_no, state, amount: trade.amount, currency: trade.currency, channel_txn: txn }, canBeLost);
@@ -132,7 +153,12 @@ function setTrade(trade, state, more = {}) {
 function follow(trade_no) {
 	const trade = trades.get(trade_no);
 	if (trade.late && trade.state === 'closed') future.later(trade.late, () => happen(trade_no, 'paid'));
-	if (trade.state === 'capturing') future.later(between(roll(trade.subject, trade.nth, 'capture'), 100, 1000), () => happen(trade_no, 'paid'));
+	if (trade.state === 'capturing') {
+		const p = roll(trade.subject, trade.nth, 'capture');
+		const isTold = () => future.hurried || ![...untold.values()].some((m) => m.trade_no === trade_no && m.state === 'authorized');
+		const settle = () => (isTold() ? happen(trade_no, 'paid') : future.later(200, settle));
+		future.later(p < 0.5 ? between(p / 0.5, 100, 1000) : between(p, 2000, 4000), settle);
+	}
 	if (trade.asked_to_end || !trade.method) return;
 	plan(trade).forEach(([after, state], step) => {
 		if (step >= (trade.steps ?? 0)) {
@@ -150,14 +176,14 @@ function happen(trade_no, state, step) {
 
 const answerOf = (trade) => trade.amount === undefined
 	? { state: trade.state }
-	: { state: trade.state === 'open' ? 'paying' : trade.state, amount: trade.amount, currency: trade.currency, channel_txn: trade.txn };
+	: { bounced: refunds.has(`${trade.trade_no}b`), state: trade.state === 'open' ? 'paying' : trade.state, amount: trade.amount, currency: trade.currency, channel_txn: trade.txn };
 
 function pay({ trade_no, subject, merchant, method, amount, currency }) {
 	let trade = trades.get(trade_no);
 	if (!trade) {
 		ledger.write({ op: 'trade', trade_no, subject, merchant, method, amount, currency, state: 'open' });
 		trade = trades.get(trade_no);
-		if (roll(subject, trade.nth, 'refused') < 0.05) setTrade(trade, 'failed', { asked_to_end: true });
+		if (roll(subject, trade.nth, 'refused') < 0.05 && !purposeOfSubject(subject)) setTrade(trade, 'failed', { asked_to_end: true });
 		follow(trade_no);
 	} else if (trade.amount !== undefined && (trade.amount !== amount || trade.subject !== subject)) {
 		complain(`${trade_no} is sent again with other content`);
@@ -167,11 +193,21 @@ function pay({ trade_no, subject, merchant, method, amount, currency }) {
 
 function capture({ trade_no, amount }) {
 	const trade = trades.get(trade_no);
+	if (trade) ledger.write({ op: 'capture', trade_no, amount });
 	if (trade?.state === 'authorized' && amount === trade.amount) {
 		setTrade(trade, 'capturing');
 		follow(trade_no);
+		tellOfAuthorization(trade);
 	}
 	return trade ? answerOf(trades.get(trade_no)) : { state: 'not_found' };
+}
+
+// The message of the authorization itself comes when the capture has been asked for.
+function tellOfAuthorization(trade) {
+	const message = { id: `n${messages + 1}`, about: 'payment', trade_no: trade.trade_no, state: 'authorized', amount: trade.amount, currency: trade.currency,
+		merchant: trade.merchant, occurred_at: new Date(trade.opened_at).toISOString() };
+	ledger.write({ op: 'message', message });
+	future.later(between(roll(trade.trade_no, 'late authorization'), 100, 600), () => deliver(message));
 }
 
 const query = ({ trade_no }) => trades.has(trade_no) ? answerOf(trades.get(trade_no)) : { state: 'not_found' };
@@ -194,31 +230,58 @@ function end(trade_no, how) {
 
 // ---- refunds ----
 
+// What is known of it by a message only as yet is not answered.
+const answerOfRefund = (act) => (body) => {
+	const answer = act(body);
+	const hides = purposeOfSubject(trades.get(body.trade_no)?.subject)?.itself && !future.hurried;
+	return hides && [...untold.values()].some((m) => m.ours === body.refund_no) ? LOST : answer;
+};
+
 const left = (trade) => (trade.state === 'paid' ? trade.amount : 0)
 	- (refundsOf.get(trade.trade_no) ?? []).map((no) => refunds.get(no))
-		.reduce((sum, r) => sum + (r.state === 'failed' ? 0 : r.amount), 0);
+		.reduce((sum, r) => sum + (['failed', 'returned'].includes(r.state) ? 0 : r.amount), 0);
+
+// Some refunds are called by the channel's own number, in whatever it says of them.
+const callsItself = (refund_no, trade) => (purposeOfSubject(trade.subject) ? purposeOfSubject(trade.subject).itself : roll(refund_no, 'own number') < 0.3);
+const transactionOf = (refund_no) => `R${refund_no}`;
 
 function setRefund(refund_no, state, more = {}) {
 	const known = refunds.get(refund_no);
 	const trade = trades.get(known?.trade_no ?? more.trade_no);
 	// the failure of an earlier try may still be on its way, and who hears of it last will not ask again
 	const canBeLost = known?.state === 'processing' && known.tries === 1;
-	const entry = { op: 'refund', refund_no, state, ...more, ...(state === 'succeeded' && { txn: `R${refund_no.slice(-14)}` }) };
+	const itself = known?.itself ?? more.itself;
+	const entry = { op: 'refund', refund_no, state, ...more, ...((state === 'succeeded' || itself) && { txn: transactionOf(refund_no) }) };
 	const { kind, merchant, amount, txn } = { ...known, ...entry };
-	writeAndTell(entry, { about: 'refund', kind, merchant, refund_no, trade_no: trade.trade_no, state, amount, currency: trade.currency, channel_txn: txn }, canBeLost);
+	writeAndTell(entry, { about: 'refund', kind, merchant, ours: refund_no, refund_no: itself ? txn : refund_no, trade_no: trade.trade_no, state, amount, currency: trade.currency,
+		channel_txn: txn }, canBeLost);
 }
 
-function refund({ refund_no, trade_no, amount, merchant }) {
+// The bank of the customer knows him no longer, or a dispute is won after all: the money comes back.
+function mayReturn(refund_no) {
+	const { kind, won, trade_no } = refunds.get(refund_no);
+	const purpose = purposeOfSubject(trades.get(trade_no).subject);
+	const returned = purpose ? purpose.returned : roll(refund_no, 'returned') < 0.08;
+	if (kind === 'chargeback' ? !won : !returned) return;
+	undo(between(roll(refund_no, 'when'), 0, 2000), () => {
+		if (refunds.get(refund_no).state === 'succeeded') setRefund(refund_no, 'returned');
+	});
+}
+
+function refund({ refund_no, trade_no, channel_txn, amount, merchant }) {
 	const known = refunds.get(refund_no);
 	const trade = trades.get(trade_no);
 	if (known && known.amount !== amount) complain(`refund ${refund_no} is sent again with other content`);
 	if (known && known.state !== 'failed') return refundAnswer(refund_no);
+	if (trade && channel_txn !== trade.txn) complain(`refund ${refund_no} is to give back ${channel_txn}, which is not ${trade.txn}`);
 	const tries = (known?.tries ?? 0) + 1;
 	const p = (...about) => roll(trade?.subject, trade?.nth, 'refund', refundsOf.get(trade_no)?.indexOf(refund_no) ?? 0, tries, ...about);
 	const how = !trade || left(trade) < amount ? 'refuse'
-		: future.hurried ? 'pay'
+		: future.hurried || purposeOfSubject(trade.subject) ? 'pay'
 			: pick(p(), [[0.4, 'pay'], [0.7, 'pay soon'], [0.78, 'refuse'], [0.87, 'refuse, pay later'], [0.94, 'pay by hand'], [1, 'fail soon']]);
-	const first = { trade_no, amount, merchant, kind: 'refund', tries };
+	// what it refused and then pays is still known by our number
+	const itself = tries === 1 && how.startsWith('pay') && how !== 'pay by hand' && callsItself(refund_no, trade);
+	const first = { trade_no, amount, merchant, kind: 'refund', tries, ...(itself && { itself }) };
 	const soon = (state) => future.later(between(p('t'), 200, 2000), () => {
 		const now = refunds.get(refund_no);
 		if (now.tries === tries && now.state !== 'succeeded' && (now.state !== 'failed' || left(trade) >= amount)) setRefund(refund_no, state);
@@ -256,27 +319,58 @@ function refundAnswer(refund_no) {
 	return { state: r.state, amount: r.amount, currency: trades.get(r.trade_no).currency, channel_txn: r.txn };
 }
 
-// The customer's bank takes the whole amount back.
+// The customer's bank takes the whole amount back, whatever is left of it: a dispute, which
+// is lost with a fee, and sometimes won after all.
 function mayChargeBack(trade_no) {
 	const trade = trades.get(trade_no);
-	if (roll(trade.subject, trade.nth, 'chargeback') > 0.04) return;
+	const p = roll(trade.subject, trade.nth, 'chargeback');
+	const purpose = purposeOfSubject(trade.subject);
+	const becomes = purpose ? purpose.chargeback : p < 0.03 ? 'won' : p < 0.08 ? 'lost' : undefined;
+	if (!becomes) return;
 	future.later(between(roll(trade.subject, 'when'), 500, 4000), () => {
-		const refund_no = `cb-${trade_no.slice(-16)}`;
-		if (left(trade) === trade.amount && !refunds.has(refund_no)) {
-			setRefund(refund_no, 'succeeded', { trade_no, amount: trade.amount, merchant: trade.merchant, kind: 'chargeback' });
-		}
+		const refund_no = `cb-${trade_no.slice(-18)}`;
+		if (refunds.has(refund_no)) return;
+		setRefund(refund_no, 'processing', { trade_no, amount: trade.amount, merchant: trade.merchant, kind: 'chargeback', won: becomes === 'won' });
+		lose(refund_no);
+	});
+}
+
+function lose(refund_no) {
+	future.later(between(roll(refund_no, 'lost'), 300, 2000), () => {
+		const { state, amount, trade_no } = refunds.get(refund_no);
+		const { subject } = trades.get(trade_no);
+		if (state === 'processing') setRefund(refund_no, 'succeeded', { amount: amount + (purposeOfSubject(subject) || roll(subject, 'fee') < 0.5 ? 15 : 0) });
+	});
+}
+
+// A debit bounces after it was paid: the ledger has it as what the verdict on it books.
+function mayBounce(trade_no) {
+	const trade = trades.get(trade_no);
+	const purpose = purposeOfSubject(trade.subject);
+	if (purpose ? !purpose.bounces : trade.method === 'card' || roll(trade.subject, trade.nth, 'bounce') > 0.06) return;
+	undo(between(roll(trade.subject, 'bounces'), 0, 2000), () => {
+		const refund_no = `${trade_no}b`;
+		if (refunds.has(refund_no)) return;
+		writeAndTell({ op: 'refund', refund_no, state: 'succeeded', trade_no, amount: trade.amount, merchant: trade.merchant, kind: 'chargeback' },
+			{ about: 'payment', trade_no, state: 'failed', amount: trade.amount, currency: trade.currency }, false);
 	});
 }
 
 // ---- the server ----
 
 for (const trade_no of trades.keys()) follow(trade_no);
-for (const { refund_no, state, amount, trade_no } of refunds.values()) {
+for (const { refund_no, state, amount, trade_no, kind } of refunds.values()) {
+	if (kind === 'chargeback' && state === 'processing') {
+		lose(refund_no);
+		continue;
+	}
 	if (!['processing', 'abnormal'].includes(state)) continue;
 	future.later(1000, () => {
 		if (refunds.get(refund_no).state === state && amount > 0 && trade_no) setRefund(refund_no, 'succeeded');
 	});
 }
+for (const { trade_no, state } of trades.values()) if (state === 'paid') mayChargeBack(trade_no);
+for (const message of told) goOn(message);
 for (const message of untold.values()) future.later(500, () => deliver(message));
 
 const about = (body) => trades.get(body.trade_no)?.subject ?? body.subject ?? 'nobody';
@@ -288,8 +382,10 @@ serve(process.env.CHANNEL_PORT, {
 	query: route('query', query),
 	close: route('close', (body) => end(body.trade_no, 'closed')),
 	void: route('void', (body) => end(body.trade_no, 'reversed')),
-	refund: route('refund', refund),
-	query_refund: route('query_refund', ({ refund_no }) => refundAnswer(refund_no)),
+	refund: route('refund', answerOfRefund(refund)),
+	query_refund: route('query_refund', answerOfRefund(({ refund_no }) => refundAnswer(refund_no))),
+	// by telephone: whose refund is this, by your books?
+	whose: ({ channel_txn }) => ({ refund_no: [...refunds.values()].find((r) => r.itself && transactionOf(r.refund_no) === channel_txn)?.refund_no }),
 	// The end of the world: no faults any more, and what is to happen happens now.
 	quiet: () => { future.hurry(); return {}; },
 	coming: () => ({ coming: future.length + untold.size + [...trades.values()].filter((t) => ['open', 'authorized', 'capturing'].includes(t.state)).length }),

@@ -110,7 +110,7 @@ UNION ALL
 CREATE VIEW world.left AS
 	SELECT (SELECT count(*) FROM pay_task) AS tasks,
 		(SELECT count(*) FROM pay_attempt WHERE state::text IN ('paying', 'authorized', 'capturing', 'unknown', 'closing')) AS attempts,
-		(SELECT count(*) FROM pay_refund WHERE state::text NOT IN ('succeeded', 'failed', 'cancelled')) AS refunds,
+		(SELECT count(*) FROM pay_refund WHERE state::text NOT IN ('succeeded', 'returned', 'failed', 'cancelled')) AS refunds,
 		(SELECT count(*) FROM pay_hold WHERE state NOT IN ('confirmed', 'released')) AS holds,
 		(SELECT count(*) FROM pay_review WHERE resolved_at IS NULL) AS reviews;
 
@@ -137,25 +137,48 @@ UNION ALL
 		m.kept, m.keeping)
 	FROM pay_payment p
 		JOIN (SELECT pay_no, sum(paid - given_back) AS kept, count(*) FILTER (WHERE paid > given_back) AS keeping,
-				sum(paid) FILTER (WHERE won) AS won, bool_or(given_back > paid) AS too_much
+				sum(paid) FILTER (WHERE won) AS won, greatest(sum(paid - given_back) FILTER (WHERE won), 0) AS of_winner
 			FROM world.money GROUP BY pay_no) m ON m.pay_no = p.pay_no
 	WHERE CASE WHEN p.state::text = 'paid' THEN m.won IS DISTINCT FROM p.amount OR p.amount_collected <> p.amount
-			OR m.kept <> p.amount_collected - p.amount_refunded OR m.keeping > 1
-			ELSE m.kept <> 0 OR m.keeping > 0 END
-		OR m.too_much
+			OR m.of_winner <> p.amount_collected - p.amount_refunded OR m.keeping > 1
+			ELSE m.keeping > 0 END
+UNION ALL
+	-- what left beyond what came is what the channel gave back beyond what it collected, to the cent: chargebacks and their fees
+	SELECT 'overdrawn', a.pay_no, format('attempt %s says overdrawn by %s; the channel collected %s and gave back %s', m.trade_no,
+		coalesce(a.amount_overdrawn, 0), m.paid, m.given_back)
+	FROM world.money m JOIN pay_attempt a ON a.pay_no = m.pay_no AND a.attempt = m.attempt
+	WHERE coalesce(a.amount_overdrawn, 0) <> greatest(m.given_back - m.paid, 0)
+UNION ALL
+	-- nothing goes back beyond what came by our own doing: what is overdrawn is what banks took
+	SELECT 'overdrawn', m.pay_no, format('attempt %s collected %s, and we gave back %s', m.trade_no, m.paid, o.amount)
+	FROM world.money m JOIN (SELECT trade_no, sum(amount) AS amount FROM world.channel_refund WHERE state = 'succeeded' AND kind = 'refund' GROUP BY 1) o
+		ON o.trade_no = m.trade_no
+	WHERE o.amount > m.paid
+UNION ALL
+	-- one authorization is captured once
+	SELECT 'capture', a.pay_no, format('attempt %s was captured %s times', c.trade_no, c.times)
+	FROM (SELECT entry ->> 'trade_no' AS trade_no, count(*) AS times FROM world.ledger WHERE keeper = 'channel' AND entry ->> 'op' = 'capture' GROUP BY 1) c
+		LEFT JOIN pay_attempt a ON a.trade_no = c.trade_no::uuid
+	WHERE c.times > 1
+UNION ALL
+	-- two clicks are one refund, also where each gave a number
+	SELECT 'click', r.pay_no, format('refunds %s and %s are of one click', r.refund_no, o.refund_no)
+	FROM pay_refund r JOIN pay_refund o ON o.pay_no = r.pay_no AND o.refund_no = r.refund_no || '-again'
+	WHERE r.state::text = 'succeeded' AND o.state::text = 'succeeded'
 UNION ALL
 	SELECT 'paid', p.pay_no, 'order is paid, and the channel knows nothing of it'
 	FROM pay_payment p
 	WHERE p.state::text = 'paid' AND NOT EXISTS (SELECT FROM world.money m WHERE m.pay_no = p.pay_no AND m.won AND m.paid > 0)
 UNION ALL
-	-- money that the order did not need has gone back, whole, by one refund or to the customer's bank
+	-- money that the order did not need has gone back, whole, by a refund or to the customer's bank
 	SELECT 'surplus', m.pay_no, format('attempt %s brought %s, %s went back; refunds: %s', m.trade_no, m.paid, m.given_back,
 		(SELECT string_agg(format('%s %s %s', r.kind, r.amount, r.state), ', ') FROM pay_refund r WHERE r.pay_no = m.pay_no AND r.attempt = m.attempt))
 	FROM world.money m
 	WHERE m.paid > 0 AND NOT m.won
-		AND (m.given_back <> m.paid
-			OR (SELECT count(*) FROM pay_refund r WHERE r.pay_no = m.pay_no AND r.attempt = m.attempt AND r.kind = 'surplus') <> 1
-			OR (SELECT count(*) FROM pay_refund r WHERE r.pay_no = m.pay_no AND r.attempt = m.attempt AND r.state::text = 'succeeded') <> 1)
+		AND (m.given_back < m.paid
+			OR (SELECT count(*) FROM pay_refund r WHERE r.pay_no = m.pay_no AND r.attempt = m.attempt AND r.kind = 'surplus')
+				<> CASE WHEN EXISTS (SELECT FROM pay_refund r WHERE r.pay_no = m.pay_no AND r.attempt = m.attempt AND r.adopted) THEN
+					least((SELECT count(*) FROM pay_refund r WHERE r.pay_no = m.pay_no AND r.attempt = m.attempt AND r.kind = 'surplus'), 1) ELSE 1 END)
 UNION ALL
 	-- refunds and chargebacks are what the channel says of them
 	SELECT 'refund', r.pay_no, format('refund %s is %s, %s of %s; the channel has %s, %s of %s, paid %s times', coalesce(r.refund_no, c.refund_no),
@@ -163,13 +186,14 @@ UNION ALL
 	FROM pay_refund r
 		JOIN pay_attempt a ON a.pay_no = r.pay_no AND a.attempt = r.attempt
 		FULL JOIN world.channel_refund c ON c.refund_no = r.refund_no
-	WHERE r.state::text IS DISTINCT FROM c.state OR r.amount <> c.amount OR a.trade_no <> c.trade_no::uuid OR c.times_paid > 1
+	-- what the channel has nothing of was never sent
+	WHERE r.state::text IS DISTINCT FROM c.state AND NOT (c.state IS NULL AND r.state::text IN ('failed', 'cancelled')) OR r.amount <> c.amount OR a.trade_no <> c.trade_no::uuid OR c.times_paid > 1
 UNION ALL
 	SELECT 'refund', p.pay_no, format('payment says %s went back, its winner''s refunds are %s', p.amount_refunded, r.amount)
 	FROM pay_payment p
 		JOIN (SELECT pay_no, attempt, sum(amount) FILTER (WHERE state::text = 'succeeded') AS amount FROM pay_refund WHERE kind <> 'extra' GROUP BY 1, 2) r
 			ON r.pay_no = p.pay_no AND r.attempt = p.winner
-	WHERE p.amount_refunded <> coalesce(r.amount, 0)
+	WHERE p.amount_refunded <> least(coalesce(r.amount, 0), p.amount_collected)
 UNION ALL
 	-- no coupon is spent twice
 	SELECT 'coupon', min(s.pay_no::text)::uuid, format('%s of merchant "%s" is spent by %s', s.resource, s.merchant, string_agg(s.order_no, ', '))

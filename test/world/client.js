@@ -123,13 +123,14 @@ async function capture(o, trade_no) {
 	if ((await step(trade_no, 'capturing', 'packed')).decision === 'applied') await ask(channel, 'capture', { trade_no, amount: o.amount });
 }
 
-// Some send the goods back, all or in parts, and the clerk clicks twice.
+// Some send the goods back, all or in parts, and the clerk clicks twice; at one desk each
+// click has a number of its own.
 async function sendBack(o, pay_no) {
-	const parts = o.d('back') < 0.2 ? [1] : o.d('back') < 0.35 ? [0.3, 0.5] : [];
-	for (const [n, part] of parts.entries()) {
-		const refund = () => call('SELECT decision FROM pay_refund(trade_no => $1, refund_no => $2, amount => $3, reason => $4)',
-			[pay_no, `back-${o.merchant}-${o.order_no}-${n}`, Math.floor(o.amount * part), 'sent back']);
-		await Promise.all([refund(), refund()]);
+	for (const [n, part] of o.parts.entries()) {
+		const refund_no = `back-${o.merchant}-${o.order_no}-${n}`;
+		const refund = (number) => call('SELECT decision FROM pay_refund(trade_no => $1, refund_no => $2, amount => $3, reason => $4, currency => $5)',
+			[pay_no, number, Math.floor(o.amount * part), 'sent back', o.currency]);
+		await Promise.all([refund(refund_no), refund(o.desk ? `${refund_no}-again` : refund_no)]);
 	}
 }
 

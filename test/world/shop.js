@@ -12,8 +12,8 @@ const pool = connect({ max: 6, user: 'world_shop', connectionTimeoutMillis: 1000
 async function payment(db, m) {
 	const { rows: [row] } = await db.query(
 		`SELECT decision, merchant, order_no, attempt_state FROM pay_callback(channel => 'world', callback_id => $1, trade_no => $2, reported => $3,
-			amount => $4, currency => $5, channel_txn => $6, occurred_at => $7)`,
-		[m.id, m.trade_no, m.state, m.amount, m.currency, m.channel_txn, m.occurred_at]);
+			amount => $4, currency => $5, channel_txn => $6, occurred_at => $7, merchant => $8)`,
+		[m.id, m.trade_no, m.state, m.amount, m.currency, m.channel_txn, m.occurred_at, m.merchant]);
 	if (row.decision === 'applied' && row.attempt_state === 'paid') await paid(db, row, 'shop');
 	return row.decision;
 }

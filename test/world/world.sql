@@ -3,11 +3,11 @@
 SELECT pay_install();
 
 -- Everything in seconds, so that everything comes to an end. One way gives up asking soon.
-INSERT INTO pay_channel (channel, method, resubmit_after, timeout, schedule, max_attempts, can_close, can_reverse) VALUES
-	('world', 'qr', '2 s', '4 s', '{0.5s,0.5s,1s,1s,2s,2s,3s,3s,3s,3s,3s,3s,3s}', 5, true, false),
-	('world', 'card', '2 s', '4 s', '{0.5s,0.5s,1s,1s,2s,2s,3s,3s,3s,3s,3s,3s,3s}', 5, true, true),
-	('world', 'till', '2 s', '4 s', '{0.5s,0.5s,1s,1s,2s,2s,3s,3s,3s,3s,3s,3s,3s}', 5, false, true),
-	('world', 'slow', '2 s', '2 s', '{0.5s,0.5s,0.5s}', 2, true, false);
+INSERT INTO pay_channel (channel, method, resubmit_after, timeout, schedule, schedule_held, max_attempts, can_close, can_reverse) VALUES
+	('world', 'qr', '2 s', '4 s', '{0.5s,0.5s,1s,1s,2s,2s,3s,3s,3s,3s,3s,3s,3s}', '{0.5s,1s,2s,3s}', 5, true, false),
+	('world', 'card', '2 s', '4 s', '{0.5s,0.5s,1s,1s,2s,2s,3s,3s,3s,3s,3s,3s,3s}', '{0.5s,1s,2s,3s}', 5, true, true),
+	('world', 'till', '2 s', '4 s', '{0.5s,0.5s,1s,1s,2s,2s,3s,3s,3s,3s,3s,3s,3s}', '{0.5s,1s,2s,3s}', 5, false, true),
+	('world', 'slow', '2 s', '2 s', '{0.5s,0.5s,0.5s}', '{0.5s,1s,2s,3s}', 2, true, false);
 
 -- Coupons need no row. Hotel and points are kept by another system.
 INSERT INTO pay_resource (resource, capacity, external) VALUES
