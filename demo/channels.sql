@@ -99,10 +99,14 @@ AS $$
 $$;
 COMMENT ON FUNCTION alipay_callback(text) IS 'an Alipay asynchronous notification (form body), to pay_callback()';
 
--- Stripe: a payment_intent event, or a PaymentIntent as a query returns it. The
--- attempt's number went in as metadata.trade_no. Stripe's amounts are in the
--- currency's smallest unit already: cents, and for JPY yen.
-CREATE FUNCTION stripe_callback(message jsonb) RETURNS pay_result
+-- Stripe: a payment_intent event, or a PaymentIntent as a query returns it; of that
+-- asked_at is when it was asked for, because an authorization from before a capture
+-- says nothing of the capture. The attempt's number went in as metadata.trade_no.
+-- Stripe's amounts are in the currency's smallest unit already: cents, and for JPY yen.
+-- A declined card is not the end: the customer can pay the same PaymentIntent with
+-- another one until it is canceled. So a shop that opens another attempt cancels the
+-- PaymentIntent first, and Stripe tells that it did.
+CREATE FUNCTION stripe_callback(message jsonb, asked_at timestamptz DEFAULT NULL) RETURNS pay_result
 	LANGUAGE sql VOLATILE
 AS $$
 	SELECT r.*
@@ -115,8 +119,7 @@ AS $$
 				WHEN 'succeeded' THEN 'paid'
 				WHEN 'requires_capture' THEN 'authorized'
 				WHEN 'canceled' THEN 'closed'
-				WHEN 'requires_payment_method' THEN		-- new, or a try has failed
-					CASE jsonb_typeof(p -> 'last_payment_error') WHEN 'object' THEN 'failed' ELSE 'paying' END
+				WHEN 'requires_payment_method' THEN 'paying'	-- new, or a card was declined
 				WHEN 'requires_confirmation' THEN 'paying'
 				WHEN 'requires_action' THEN 'paying'
 				WHEN 'processing' THEN 'paying' END,
@@ -126,10 +129,10 @@ AS $$
 				ELSE (p ->> 'amount')::bigint END,
 			currency => upper(p ->> 'currency'),
 			channel_txn => p ->> 'id',
-			occurred_at => to_timestamp((message ->> 'created')::bigint),
+			occurred_at => CASE message ->> 'object' WHEN 'event' THEN to_timestamp((message ->> 'created')::bigint) ELSE asked_at END,
 			payload => message) AS r
 $$;
-COMMENT ON FUNCTION stripe_callback(jsonb) IS 'a Stripe payment_intent event or PaymentIntent, to pay_callback()';
+COMMENT ON FUNCTION stripe_callback(jsonb, timestamptz) IS 'a Stripe payment_intent event or PaymentIntent, to pay_callback()';
 
 -- Refunds. refund_no is the number that you gave the channel, or the channel's own
 -- where somebody refunded in its console; trade_no is told as well, so that such a

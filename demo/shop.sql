@@ -51,7 +51,7 @@ CREATE TABLE shop.inbox (
 -- transaction. The parcel goes out when this message won the order: applied, and
 -- its own attempt is paid now. (The payment's state alone would not do: it is paid
 -- as well when another attempt of a paid order gets closed.)
-CREATE FUNCTION shop.receive(channel text, body text) RETURNS pay_result
+CREATE FUNCTION shop.receive(channel text, body text, asked_at timestamptz DEFAULT NULL) RETURNS pay_result
 	LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
@@ -60,7 +60,7 @@ BEGIN
 	answer := CASE channel
 		WHEN 'wechat' THEN wechat_callback(body::jsonb)
 		WHEN 'alipay' THEN alipay_callback(body)
-		WHEN 'stripe' THEN stripe_callback(body::jsonb) END;
+		WHEN 'stripe' THEN stripe_callback(body::jsonb, asked_at) END;
 	INSERT INTO shop.inbox (about, channel, body, decision, order_no)
 	VALUES ('payment', channel, body, answer.decision, answer.order_no);
 	IF answer.decision = 'applied' AND answer.attempt_state = 'paid' THEN
