@@ -500,8 +500,7 @@ StepRefund(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *r
 	SaveRefund(store, record, attempt, news, decision);
 	if (from != to)
 		ReviewStep(store, record, attempt, refund, news);
-	if (refund->channel_txn != NULL)
-		PayCloseReviewsOfTwin(store, record, refund);
+	PayCloseReviewsOfTwin(store, record, refund);
 }
 
 /* Does this report say that money which went has not gone? */
@@ -1010,6 +1009,7 @@ AddAdopted(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *r
 	news->refund_after = state;
 	SaveRefund(store, record, attempt, news, PAY_APPLIED);
 	ReviewStep(store, record, attempt, refund, news);
+	PayCloseReviewsOfTwin(store, record, refund);
 	return true;
 }
 

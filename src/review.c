@@ -122,13 +122,19 @@ PayCloseReviewsOfTwin(PayStore *store, const PayRecord *record, const PayRefund 
 {
 	ListCell   *cell;
 
+	if (refund->channel_txn == NULL && !refund->adopted)
+		return;
 	foreach(cell, PayListOpenReviews(store, record->payment.pay_no))
 	{
 		PayReview  *review = lfirst(cell);
 
-		if (PayTextIs(review->kind, "twin") && (PayTextsEqual(review->channel_txn, refund->channel_txn) ||
-												PayTextsEqual(review->refund_no, refund->channel_txn)))
-			Settle(store, review, "same", "our refund named this transaction");
+		if (!PayTextIs(review->kind, "twin"))
+			continue;
+		if (refund->channel_txn != NULL && (PayTextsEqual(review->channel_txn, refund->channel_txn) ||
+											PayTextsEqual(review->refund_no, refund->channel_txn)))
+			Settle(store, review, refund->adopted ? "accept" : "same", "a refund has this transaction now");
+		else if (refund->adopted && PayTextsEqual(review->refund_no, refund->refund_no))
+			Settle(store, review, "accept", "the channel's refund of this number was taken in");
 	}
 }
 

@@ -27,7 +27,7 @@ extern void PayOpenReview(PayStore *store, const char *kind, const PayRecord *re
  * Reviews that close themselves when what they waited for comes; the payment is
  * locked.  The message, that was unmatched; the attempt (or its refund) that
  * nobody could say anything about; a report of a refund by the channel's own
- * number, when a refund of ours has its transaction.
+ * number, when a refund has its transaction or was taken in by that number.
  */
 extern void PayCloseUnmatched(PayStore *store, const PayNews *news, text *reported_no);
 extern void PayCloseExhausted(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
