@@ -298,6 +298,14 @@ SELECT money.verdict('6c', 'twin', 'same');
 SELECT * FROM money.refunds('6c');
 SELECT * FROM money.step_refund('R62', 'succeeded', 're_62');
 SELECT * FROM money.books('6c');
+-- The message first, then ours turns out to be another one: told again it is taken in, and nobody is asked any more.
+SELECT money.paid('6z');
+SELECT decision FROM money.refund('6z', 'RZ1', 4200);
+SELECT * FROM money.report_refund('6z', 're_z1', 'succeeded', 4200);
+SELECT * FROM money.step_refund('RZ1', 'succeeded', 're_z2');
+SELECT * FROM money.report_refund('6z', 're_z1', 'succeeded', 4200);
+SELECT * FROM money.refunds('6z');
+SELECT kind, refund_no, verdict, reason FROM money.reviews('6z');
 -- Or says that it is another one: then two have left.
 SELECT money.paid('6d');
 SELECT decision FROM money.refund('6d', 'R63', 4200);
