@@ -137,10 +137,11 @@ UNION ALL
 		m.kept, m.keeping)
 	FROM pay_payment p
 		JOIN (SELECT pay_no, sum(paid - given_back) AS kept, count(*) FILTER (WHERE paid > given_back) AS keeping,
+				count(*) FILTER (WHERE paid > given_back AND NOT won) AS keeping_surplus,
 				sum(paid) FILTER (WHERE won) AS won, greatest(sum(paid - given_back) FILTER (WHERE won), 0) AS of_winner
 			FROM world.money GROUP BY pay_no) m ON m.pay_no = p.pay_no
 	WHERE CASE WHEN p.state::text = 'paid' THEN m.won IS DISTINCT FROM p.amount OR p.amount_collected <> p.amount
-			OR m.of_winner <> p.amount_collected - p.amount_refunded OR m.keeping > 1
+			OR m.of_winner <> p.amount_collected - p.amount_refunded OR m.keeping_surplus > 0
 			ELSE m.keeping > 0 END
 UNION ALL
 	-- what left beyond what came is what the channel gave back beyond what it collected, to the cent: chargebacks and their fees
