@@ -115,7 +115,8 @@ is($violations, '', 'no violation in '
 # The checker sees what is wrong: in a copy, payments are broken in every way
 # that it knows, and it reports each, and nothing else.
 $node->safe_psql('postgres', 'CREATE DATABASE broken TEMPLATE postgres');
-$node->safe_psql('broken', slurp_file("$storm/break.sql"));
+my ($before) = $node->safe_psql('broken', slurp_file("$storm/break.sql")) =~ /^violations before: (\d+)$/m;
+is($before, '0', 'nothing is wrong with them before they are broken');
 $node->safe_psql('broken', 'CREATE TABLE storm.found AS SELECT * FROM storm.check()');
 foreach (split /\n/, $node->safe_psql('broken', <<'SQL'))
 	SELECT b.way, b.expected, (SELECT string_agg(DISTINCT f."check", ', ' ORDER BY f."check") FROM storm.found f WHERE f.pay_no = b.pay_no)
