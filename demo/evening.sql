@@ -58,7 +58,7 @@ WITH suspect AS MATERIALIZED (
 	ORDER BY s.order_no
 ), opened AS MATERIALIZED (
 	SELECT s.order_no, d.dispute_id
-	FROM suspect s, pay_dispute_open(s.pay_no::text, s.other_pay_no::text, 'nobody complained; found in the evening') AS d
+	FROM suspect s, pay_dispute_open(s.pay_no, s.other_pay_no, 'nobody complained; found in the evening') AS d
 ), resolved AS MATERIALIZED (
 	SELECT o.order_no, r.*
 	FROM opened o, pay_dispute_resolve(o.dispute_id, 'refund', 'the same basket; the customer was not asked') AS r

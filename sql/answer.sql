@@ -3,7 +3,7 @@
 
 CREATE TYPE pay_result AS (
 	decision text,
-	pay_no uuid,
+	pay_no text,
 	trade_no text,
 	merchant text,
 	order_no text,
@@ -23,7 +23,7 @@ CREATE TYPE pay_result AS (
 );
 COMMENT ON TYPE pay_result IS 'answer of every payment function; read it with SELECT ... FROM pay_prepay(...)';
 COMMENT ON COLUMN pay_result.decision IS 'what was decided, a pay_decision label; it says what the caller does next';
-COMMENT ON COLUMN pay_result.pay_no IS 'the payment''s number; NULL if there is no such payment';
+COMMENT ON COLUMN pay_result.pay_no IS 'the payment''s number, 32 hex digits; NULL if there is no such payment';
 COMMENT ON COLUMN pay_result.trade_no IS 'the attempt''s number, 32 hex digits: what the channel gets as merchant order number';
 COMMENT ON COLUMN pay_result.state IS 'the payment''s state';
 COMMENT ON COLUMN pay_result.attempt IS 'number of the attempt within its payment, from 1';

@@ -3,7 +3,7 @@
 
 CREATE FUNCTION pay_claim(worker text, max_tasks integer, lease interval, actions text[] DEFAULT NULL,
 	OUT action text, OUT trade_no text, OUT refund_no text, OUT resource text,
-	OUT pay_no uuid, OUT merchant text, OUT order_no text, OUT state text,
+	OUT pay_no text, OUT merchant text, OUT order_no text, OUT state text,
 	OUT channel text, OUT method text, OUT amount bigint, OUT currency text, OUT quantity bigint,
 	OUT channel_txn text, OUT tries integer, OUT lease_until timestamptz, OUT kind text)
 	RETURNS SETOF record

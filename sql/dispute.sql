@@ -4,8 +4,8 @@
 CREATE TYPE pay_dispute_result AS (
 	decision text,
 	dispute_id bigint,
-	trade_no text,
-	duplicate_of text,
+	pay_no text,
+	other_pay_no text,
 	verdict text,
 	refund_no text,
 	detail text
@@ -13,8 +13,8 @@ CREATE TYPE pay_dispute_result AS (
 COMMENT ON TYPE pay_dispute_result IS 'answer of the dispute functions; read it with SELECT ... FROM pay_dispute_open(...)';
 COMMENT ON COLUMN pay_dispute_result.decision IS 'applied, or unchanged: it was known already';
 COMMENT ON COLUMN pay_dispute_result.dispute_id IS 'the case, for pay_dispute_resolve() and pay_dispute_case()';
-COMMENT ON COLUMN pay_dispute_result.trade_no IS 'the payment that is said to be one too many: its pay_no, 32 hex digits';
-COMMENT ON COLUMN pay_dispute_result.duplicate_of IS 'the payment that it is said to repeat: its pay_no, 32 hex digits';
+COMMENT ON COLUMN pay_dispute_result.pay_no IS 'the payment that is said to be one too many, 32 hex digits';
+COMMENT ON COLUMN pay_dispute_result.other_pay_no IS 'the payment that it is said to repeat, 32 hex digits';
 COMMENT ON COLUMN pay_dispute_result.verdict IS 'refund, reject, or NULL while it is open';
 COMMENT ON COLUMN pay_dispute_result.refund_no IS 'the refund that the verdict opened';
 COMMENT ON COLUMN pay_dispute_result.detail IS 'for people: why it was decided so. Do not parse it';
@@ -30,7 +30,7 @@ COMMENT ON FUNCTION pay_dispute_resolve(bigint, text, text) IS
 	'a person''s verdict: refund (opens a refund of all that is refundable of the first payment) or reject (nothing moves): applied, or unchanged if resolved so before. PY400, PY404 no such dispute, PY409 resolved otherwise, or nothing to refund';
 
 CREATE FUNCTION pay_dispute_case(dispute_id bigint,
-	OUT order_no text, OUT pay_no uuid,
+	OUT order_no text, OUT pay_no text,
 	OUT seq integer, OUT recorded_at timestamptz, OUT source text, OUT message_id text,
 	OUT attempt integer, OUT reported text, OUT decision text,
 	OUT payment_before text, OUT payment_after text, OUT attempt_before text, OUT attempt_after text,
@@ -45,7 +45,7 @@ COMMENT ON FUNCTION pay_dispute_case(bigint) IS
 -- Reads the tables as the caller; our own objects are named by their schema.
 CREATE FUNCTION pay_suspects(since timestamptz,
 	OUT merchant text, OUT payer text, OUT amount bigint, OUT currency text,
-	OUT order_no text, OUT pay_no uuid, OUT other_order_no text, OUT other_pay_no uuid, OUT apart interval)
+	OUT order_no text, OUT pay_no text, OUT other_order_no text, OUT other_pay_no text, OUT apart interval)
 	RETURNS SETOF record
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 10
 	SET search_path = pg_catalog, pg_temp
@@ -78,7 +78,7 @@ BEGIN
 	EXECUTE format('SELECT %1$I.pay_refuse_superuser(to_regclass(%2$L))', home, format('%I.pay_payment', home));
 	RETURN QUERY EXECUTE format($query$
 		SELECT later.merchant, later.payer, later.amount, later.currency,
-			later.order_no, later.pay_no, earlier.order_no, earlier.pay_no, later.created_at - earlier.created_at
+			later.order_no, replace(later.pay_no::text, '-', ''), earlier.order_no, replace(earlier.pay_no::text, '-', ''), later.created_at - earlier.created_at
 		FROM %1$I.pay_payment later JOIN %1$I.pay_payment earlier
 			ON (earlier.merchant, earlier.payer, earlier.amount, earlier.currency)
 				= (later.merchant, later.payer, later.amount, later.currency)

@@ -3,7 +3,7 @@
 
 CREATE TYPE pay_hold_result AS (
 	decision text,
-	pay_no uuid,
+	pay_no text,
 	resource text,
 	state text,
 	quantity bigint,

@@ -2,7 +2,7 @@
 -- Another system's payments.
 
 CREATE FUNCTION pay_import(payments jsonb, OUT n integer, OUT merchant text, OUT order_no text, OUT outcome text,
-	OUT pay_no uuid, OUT trade_nos text[], OUT reason text)
+	OUT pay_no text, OUT trade_nos text[], OUT reason text)
 	RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION pay_import(jsonb) IS

@@ -24,6 +24,11 @@ CREATE FUNCTION pay_channel_of(trade_no text) RETURNS text
 COMMENT ON FUNCTION pay_channel_of(text) IS
 	'channel that an attempt''s number was made for, by its route in pay_channel; NULL for a payment''s own number or an unknown route; PY404 if it is no number of ours';
 
+CREATE FUNCTION pay_number(trade_no text) RETURNS uuid
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION pay_number(text) IS
+	'a trade_no or pay_no as the tables keep it, for joins: WHERE a.trade_no = pay_number($1). Any spelling that uuid takes; NULL if it is no number of ours';
+
 CREATE FUNCTION pay_trade_nos(pay_no uuid, routes smallint[]) RETURNS uuid[]
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION pay_trade_nos(uuid, smallint[]) IS

@@ -4,7 +4,7 @@
 CREATE TYPE pay_refund_result AS (
 	decision text,
 	refund_no text,
-	pay_no uuid,
+	pay_no text,
 	trade_no text,
 	state text,
 	amount bigint,

@@ -43,7 +43,7 @@ StaticAssertDecl((int) RESULT_COLUMNS == PAY_RESULT_COLUMNS, "the header counts 
 
 static const Oid result_type[RESULT_COLUMNS] = {
 	[RESULT_DECISION] = TEXTOID,
-	[RESULT_PAY_NO] = UUIDOID,
+	[RESULT_PAY_NO] = TEXTOID,
 	[RESULT_TRADE_NO] = TEXTOID,
 	[RESULT_MERCHANT] = TEXTOID,
 	[RESULT_ORDER_NO] = TEXTOID,
@@ -80,7 +80,7 @@ enum
 static const Oid refund_result_type[REFUND_COLUMNS] = {
 	[REFUND_DECISION] = TEXTOID,
 	[REFUND_REFUND_NO] = TEXTOID,
-	[REFUND_PAY_NO] = UUIDOID,
+	[REFUND_PAY_NO] = TEXTOID,
 	[REFUND_TRADE_NO] = TEXTOID,
 	[REFUND_STATE] = TEXTOID,
 	[REFUND_AMOUNT] = INT8OID,
@@ -397,7 +397,7 @@ SetPayment(ResultRow *row, const PayAnswer *answer)
 	const PayPayment *payment = &answer->record->payment;
 	const PayAttempt *winner = PayRecordWinner(answer->record);
 
-	Set(row, RESULT_PAY_NO, UUIDPGetDatum(&payment->pay_no));
+	Set(row, RESULT_PAY_NO, PointerGetDatum(PayNumberText(payment->pay_no)));
 	SetText(row, RESULT_MERCHANT, payment->merchant);
 	SetText(row, RESULT_ORDER_NO, payment->order_no);
 	SetString(row, RESULT_STATE, PayStateLabel(answer->payment_state ? answer->payment_state :

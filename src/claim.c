@@ -141,7 +141,7 @@ HandOut(Claim *claim, const PayTask *task, const Subject *subject)
 	Assert(subject->action > NO_ACTION && subject->action < LABELLED_ACTIONS);
 	memset(nulls, true, sizeof(nulls));
 	SetColumn(values, nulls, CLAIM_ACTION, CStringGetTextDatum(action_label[subject->action]));
-	SetColumn(values, nulls, CLAIM_PAY_NO, UUIDPGetDatum(&payment->pay_no));
+	SetColumn(values, nulls, CLAIM_PAY_NO, PointerGetDatum(PayNumberText(payment->pay_no)));
 	SetTextColumn(values, nulls, CLAIM_MERCHANT, payment->merchant);
 	SetTextColumn(values, nulls, CLAIM_ORDER_NO, payment->order_no);
 	SetColumn(values, nulls, CLAIM_STATE, CStringGetTextDatum(subject->state));

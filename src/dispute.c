@@ -26,8 +26,8 @@ enum
 {
 	DISPUTE_DECISION,
 	DISPUTE_ID,
-	DISPUTE_TRADE_NO,
-	DISPUTE_DUPLICATE_OF,
+	DISPUTE_PAY_NO,
+	DISPUTE_OTHER_PAY_NO,
 	DISPUTE_VERDICT,
 	DISPUTE_REFUND_NO,
 	DISPUTE_DETAIL,
@@ -37,8 +37,8 @@ enum
 static const Oid dispute_result_type[DISPUTE_COLUMNS] = {
 	[DISPUTE_DECISION] = TEXTOID,
 	[DISPUTE_ID] = INT8OID,
-	[DISPUTE_TRADE_NO] = TEXTOID,
-	[DISPUTE_DUPLICATE_OF] = TEXTOID,
+	[DISPUTE_PAY_NO] = TEXTOID,
+	[DISPUTE_OTHER_PAY_NO] = TEXTOID,
 	[DISPUTE_VERDICT] = TEXTOID,
 	[DISPUTE_REFUND_NO] = TEXTOID,
 	[DISPUTE_DETAIL] = TEXTOID
@@ -53,8 +53,8 @@ Reply(PayStore *store, const PayDispute *dispute, PayDecision decision, const ch
 	memset(nulls, false, sizeof(nulls));
 	values[DISPUTE_DECISION] = CStringGetTextDatum(PayDecisionLabel(decision));
 	values[DISPUTE_ID] = Int64GetDatum(dispute->dispute_id);
-	values[DISPUTE_TRADE_NO] = PointerGetDatum(PayNumberText(dispute->pay_no));
-	values[DISPUTE_DUPLICATE_OF] = PointerGetDatum(PayNumberText(dispute->other_pay_no));
+	values[DISPUTE_PAY_NO] = PointerGetDatum(PayNumberText(dispute->pay_no));
+	values[DISPUTE_OTHER_PAY_NO] = PointerGetDatum(PayNumberText(dispute->other_pay_no));
 	values[DISPUTE_VERDICT] = PointerGetDatum(dispute->verdict);
 	nulls[DISPUTE_VERDICT] = dispute->verdict == NULL;
 	values[DISPUTE_REFUND_NO] = PointerGetDatum(dispute->refund_no);
@@ -228,7 +228,7 @@ PutCaseEvent(ReturnSetInfo *rsinfo, const PayPayment *payment, const PayEvent *e
 	bool		nulls[2 + PAY_HISTORY_COLUMNS] = {false, false};
 
 	values[0] = PointerGetDatum(payment->order_no);
-	values[1] = UUIDPGetDatum(&payment->pay_no);
+	values[1] = PointerGetDatum(PayNumberText(payment->pay_no));
 	PayShowEvent(event, values + 2, nulls + 2);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }

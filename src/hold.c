@@ -498,7 +498,7 @@ enum
 
 static const Oid hold_result_type[HOLD_COLUMNS] = {
 	[HOLD_DECISION] = TEXTOID,
-	[HOLD_PAY_NO] = UUIDOID,
+	[HOLD_PAY_NO] = TEXTOID,
 	[HOLD_RESOURCE] = TEXTOID,
 	[HOLD_STATE] = TEXTOID,
 	[HOLD_QUANTITY] = INT8OID,
@@ -513,7 +513,7 @@ Reply(PayStore *store, const PayHold *hold, PayDecision decision, const char *de
 
 	memset(nulls, false, sizeof(nulls));
 	values[HOLD_DECISION] = CStringGetTextDatum(PayDecisionLabel(decision));
-	values[HOLD_PAY_NO] = UUIDPGetDatum(&hold->pay_no);
+	values[HOLD_PAY_NO] = PointerGetDatum(PayNumberText(hold->pay_no));
 	values[HOLD_RESOURCE] = PointerGetDatum(hold->resource);
 	values[HOLD_STATE] = PointerGetDatum(hold->state);
 	values[HOLD_QUANTITY] = Int64GetDatum(hold->quantity);

@@ -110,7 +110,7 @@ Report(ReturnSetInfo *rsinfo, const Line *line)
 	values[IMPORT_ORDER_NO] = PointerGetDatum(line->order_no);
 	nulls[IMPORT_ORDER_NO] = line->order_no == NULL;
 	values[IMPORT_OUTCOME] = CStringGetTextDatum(line->outcome);
-	values[IMPORT_PAY_NO] = UUIDPGetDatum(&line->pay_no);
+	values[IMPORT_PAY_NO] = PointerGetDatum(PayNumberText(line->pay_no));
 	values[IMPORT_TRADE_NOS] = line->trade_nos;
 	nulls[IMPORT_PAY_NO] = nulls[IMPORT_TRADE_NOS] = PayNumberIsNone(line->pay_no);
 	nulls[IMPORT_REASON] = line->reason == NULL;

@@ -245,6 +245,41 @@ pay_attempt_of(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(PayNumberAttempt(PayNumberArgument(fcinfo, 0, "trade_no")));
 }
 
+/* The digits of a number, without what the type uuid lets stand around and between them. */
+static text *
+BareDigits(const text *in)
+{
+	const char *c = VARDATA_ANY(in);
+	const char *end = c + VARSIZE_ANY_EXHDR(in);
+	text	   *out = palloc(VARHDRSZ + 2 * UUID_LEN);
+	int			n = 0;
+
+	if (end - c > 2 && *c == '{' && end[-1] == '}')
+	{
+		c++;
+		end--;
+	}
+	while (c < end && n < 2 * UUID_LEN)
+	{
+		VARDATA(out)[n++] = *c++;
+		if (n % 4 == 0 && end - c > 1 && *c == '-')
+			c++;
+	}
+	SET_VARSIZE(out, VARHDRSZ + (c == end ? n : 0));
+	return out;
+}
+
+PG_FUNCTION_INFO_V1(pay_number);
+Datum
+pay_number(PG_FUNCTION_ARGS)
+{
+	PayNumber  *number = palloc(sizeof(PayNumber));
+
+	if (!PayParseNumber(BareDigits(PG_GETARG_TEXT_PP(0)), number))
+		PG_RETURN_NULL();
+	PG_RETURN_UUID_P(number);
+}
+
 PG_FUNCTION_INFO_V1(pay_channel_of);
 Datum
 pay_channel_of(PG_FUNCTION_ARGS)

@@ -28,7 +28,7 @@ const statement = {
 	refund: `SELECT decision, state, amount, refundable FROM pay_refund($1, $2, $3, $4)`,
 	refundCallback: `SELECT decision, state, refundable FROM pay_refund_callback(channel => $1, callback_id => $2, refund_no => $3,
 		reported => $4, amount => $5, currency => $6, payload => $7)`,
-	dispute: `SELECT decision, verdict, trade_no FROM pay_dispute_open($1, $2, $3)`,
+	dispute: `SELECT decision, verdict, pay_no FROM pay_dispute_open($1, $2, $3)`,
 	balance: `SELECT state, collected, refunded, refundable, to_close FROM pay_balance WHERE order_no = $1`,
 	byState: `SELECT order_no, state FROM pay_payment WHERE state = $1 ORDER BY order_no`,
 };
@@ -61,7 +61,7 @@ async function life(client) {
 	check('a new order', [first.decision, first.state, first.attempt], ['proceed', 'paying', 1]);
 	check('bigint comes as text, as node-postgres has it', [first.amount, first.refundable], ['8800', '0']);
 	check('trade_no is 32 hex digits', /^[0-9a-f]{32}$/.test(first.trade_no), true);
-	check('pay_no is a uuid', /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-/.test(first.pay_no), true);
+	check('pay_no is 32 hex digits', /^[0-9a-f]{12}8000[0-9a-f]{16}$/.test(first.pay_no), true);
 
 	const second = await prepay(client, 'N1', 'r2', '8800');
 	check('an impatient click, the amount as text', [second.decision, second.trade_no], ['in_progress', first.trade_no]);
@@ -117,11 +117,11 @@ async function life(client) {
 		{ state: 'paid', collected: '8800', refunded: '800', refundable: '8000', to_close: 0 });
 	const other = await prepay(client, 'N2', 'r1', 8800);
 	check('a dispute', (await call(client, 'dispute', [next.trade_no, other.pay_no, 'twice']))[0],
-		{ decision: 'applied', verdict: null, trade_no: next.pay_no.replaceAll('-', '') });
+		{ decision: 'applied', verdict: null, pay_no: next.pay_no });
 
 	check('every statement was prepared under its name',
 		(await client.query('SELECT name FROM pg_prepared_statements ORDER BY name')).rows.map((row) => row.name),
-		['balance', 'byState', 'callback', 'credential', 'dispute', 'history', 'prepay', 'query', 'refund', 'refundCallback']);
+		['balance', 'byState', 'callback', 'close', 'credential', 'dispute', 'history', 'prepay', 'query', 'refund', 'refundCallback', 'row']);
 }
 
 async function errors(client) {

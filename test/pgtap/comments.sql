@@ -98,6 +98,7 @@ INSERT INTO comments.designed VALUES
 	('pay_shard_of', 'i', 's', true, true),
 	('pay_time', 'i', 's', true, true),
 	('pay_attempt_of', 'i', 's', true, true),
+	('pay_number', 'i', 's', true, true),
 	('pay_trade_nos', 'i', 's', true, true),
 	('pay_number_matches', 'i', 's', true, true),
 	('pay_state_guard', 'v', 's', false, true);

@@ -44,7 +44,7 @@ INSERT INTO bad_input.good VALUES
 	('pay_refund_transition', $${"refund_no": "'F1'", "to_state": "'processing'", "merchant": "'bad'"}$$),
 	('pay_refund_callback', $${"channel": "'test'", "callback_id": "'C1'", "refund_no": "'F1'", "reported": "'processing'",
 		"amount": "40", "currency": "'CNY'", "trade_no": "bad_input.paid()", "merchant": "'bad'"}$$),
-	('pay_dispute_open', $${"trade_no": "bad_input.paid()", "duplicate_of": "(SELECT pay_no::text FROM pay_query('B4', 'bad'))", "reason": "'a test'"}$$),
+	('pay_dispute_open', $${"trade_no": "bad_input.paid()", "duplicate_of": "(SELECT pay_no FROM pay_query('B4', 'bad'))", "reason": "'a test'"}$$),
 	('pay_dispute_resolve', $${"dispute_id": "bad_input.dispute_id()", "verdict": "'reject'", "reason": "'a test'"}$$),
 	('pay_dispute_case', $${"dispute_id": "bad_input.dispute_id()"}$$),
 	('pay_suspects', $${"since": "now()"}$$),

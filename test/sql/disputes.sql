@@ -39,7 +39,7 @@ CREATE TEMP TABLE before (fingerprint text);
 -- ---- a case is opened ----
 
 SELECT disputes_test.pay('A1'), disputes_test.pay('A2');
-SELECT decision, dispute_id = disputes_test.dispute('A2') AS numbered, trade_no = replace(disputes_test.trade_no('A2'), '-', '') AS of_second, verdict, refund_no
+SELECT decision, dispute_id = disputes_test.dispute('A2') AS numbered, pay_number(pay_no)::text = disputes_test.pay_no('A2') AS of_second, verdict, refund_no
 FROM pay_dispute_open(trade_no => disputes_test.trade_no('A2'), duplicate_of => disputes_test.trade_no('A1'), reason => 'I ordered one pair of shoes');
 SELECT dispute_id = disputes_test.dispute('A2') AS numbered, pay_no::text = disputes_test.pay_no('A2') AS of_second, other_pay_no::text = disputes_test.pay_no('A1') AS duplicate_of_first,
 	opened_at <= now() AS opened, reason, opened_by = current_user AS opened_by, opened_session = session_user AS opened_session,
@@ -59,11 +59,11 @@ SELECT count(*) AS refunds FROM pay_refund WHERE merchant = 'disputes';
 -- It says so in both histories. The case: what happened to each of the two, in the order in which it happened.
 SELECT order_no, seq, source, attempt, decision, payment_before, payment_after, attempt_before, attempt_after, amount, channel_txn
 FROM pay_dispute_case(dispute_id => disputes_test.dispute('A2'));
-SELECT bool_and(pay_no::text = disputes_test.pay_no(order_no)) AS whose, bool_and(recorded_at >= before) AS oldest_first
+SELECT bool_and(pay_number(pay_no)::text = disputes_test.pay_no(order_no)) AS whose, bool_and(recorded_at >= before) AS oldest_first
 FROM (SELECT *, lag(recorded_at, 1, recorded_at) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS before FROM pay_dispute_case(disputes_test.dispute('A2'))) AS c;
 -- It has all that the history has.
 SELECT count(*) AS rows, count(*) FILTER (WHERE to_jsonb(c) - 'order_no' - 'pay_no' = to_jsonb(h)) AS as_in_the_history
-FROM pay_dispute_case(disputes_test.dispute('A2')) AS c, pay_history(c.pay_no::text) AS h WHERE h.seq = c.seq;
+FROM pay_dispute_case(disputes_test.dispute('A2')) AS c, pay_history(c.pay_no) AS h WHERE h.seq = c.seq;
 
 -- ---- the verdict: refund ----
 
@@ -201,7 +201,7 @@ SELECT count(disputes_test.put(order_no, '2026-03-01 12:00 UTC'::timestamptz + a
 	('S11', '1 min', 'frank', 'suspects', 100, 'CNY', 'paid'), ('S12', '1 min', 'erin', 'suspects 2', 100, 'CNY', 'paid'), ('S13', '1 min', 'erin', 'suspects', 100, 'CNY', 'failed'),
 	('S14', '0 min', NULL, 'suspects', 100, 'CNY', 'paid'), ('S15', '1 min', NULL, 'suspects', 100, 'CNY', 'paid')) AS v (order_no, apart, payer, merchant, amount, currency, state);
 SELECT * FROM disputes_test.suspects();
-SELECT bool_and(pay_no::text = disputes_test.pay_no(order_no, merchant) AND other_pay_no::text = disputes_test.pay_no(other_order_no, merchant)) AS numbers
+SELECT bool_and(pay_number(pay_no)::text = disputes_test.pay_no(order_no, merchant) AND pay_number(other_pay_no)::text = disputes_test.pay_no(other_order_no, merchant)) AS numbers
 FROM pay_suspects('2026-03-01 UTC') WHERE merchant = 'suspects';
 -- since: the later of the two was made then or after.
 SELECT since, string_agg(payer || ' ' || order_no || ' ' || other_order_no, ', ' ORDER BY payer, order_no, other_order_no) AS pairs
@@ -219,7 +219,7 @@ RESET pay_idem.lookalike_window;
 SELECT decision FROM pay_dispute_open(trade_no => disputes_test.pay_no('S1', 'suspects'), duplicate_of => disputes_test.pay_no('S2', 'suspects'), reason => 'a test');
 SELECT decision FROM pay_dispute_open(trade_no => disputes_test.pay_no('S6', 'suspects'), duplicate_of => disputes_test.pay_no('S5', 'suspects'), reason => 'a test');
 SELECT payer, count(*) FROM disputes_test.suspects() GROUP BY payer ORDER BY payer;
-SELECT decision FROM pay_dispute, pay_dispute_resolve(dispute_id, 'reject', 'a test') WHERE pay_no::text = disputes_test.pay_no('S6', 'suspects');
+SELECT decision FROM pay_dispute d, pay_dispute_resolve(d.dispute_id, 'reject', 'a test') WHERE d.pay_no::text = disputes_test.pay_no('S6', 'suspects');
 SELECT payer, count(*) FROM disputes_test.suspects() GROUP BY payer ORDER BY payer;
 -- Nor is it, when the later one went back wholly; a part, or what is only asked for, is not wholly.
 SELECT decision FROM pay_refund(trade_no => disputes_test.pay_no('S7', 'suspects'), refund_no => 's7-1', amount => 60, reason => 'a test');

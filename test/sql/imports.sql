@@ -71,8 +71,8 @@ INSERT INTO import_test.good (order_no, other) VALUES
 CREATE TABLE import_test.report AS SELECT i.*
 FROM (SELECT jsonb_agg(import_test.order_(order_no, other) ORDER BY n DESC) AS payments FROM import_test.good) g, pay_import(payments) i;
 SELECT i.n, i.merchant, i.order_no, i.outcome, cardinality(i.trade_nos) AS attempts,
-	pay_shard_of(i.pay_no::text) = pay_shard(i.order_no, i.merchant) AS shard,
-	i.trade_nos = ARRAY(SELECT replace(a.trade_no::text, '-', '') FROM pay_attempt a WHERE a.pay_no = i.pay_no ORDER BY a.attempt) AS numbers, i.reason
+	pay_shard_of(i.pay_no) = pay_shard(i.order_no, i.merchant) AS shard,
+	i.trade_nos = ARRAY(SELECT replace(a.trade_no::text, '-', '') FROM pay_attempt a WHERE a.pay_no = pay_number(i.pay_no) ORDER BY a.attempt) AS numbers, i.reason
 FROM import_test.report i;
 SELECT order_no, test.states(merchant, order_no) FROM pay_payment WHERE merchant = 'import' ORDER BY order_no;
 

@@ -113,7 +113,7 @@ CREATE TEMP TABLE made (n integer, pay_no uuid);
 DO $$
 BEGIN
 	FOR i IN 1..10 LOOP
-		INSERT INTO made SELECT i, pay_no FROM pay_create(order_no => 'T' || i, amount => 1, currency => 'CNY', merchant => 'numbers');
+		INSERT INTO made SELECT i, pay_number(pay_no) FROM pay_create(order_no => 'T' || i, amount => 1, currency => 'CNY', merchant => 'numbers');
 		PERFORM pg_sleep(0.003);
 	END LOOP;
 END

@@ -383,7 +383,7 @@ FROM unnest('{created,paying,authorized,capturing,unknown,closing,failed,closed,
 
 CREATE FUNCTION prepay_test.by(payer text, order_no text, confirm boolean DEFAULT false, amount bigint DEFAULT 100, currency text DEFAULT 'CNY',
 	merchant text DEFAULT 'prepay', replaces text DEFAULT NULL, request_id text DEFAULT 'R1',
-	OUT decision text, OUT pay_no uuid, OUT state text, OUT other_order_no text, OUT detail text)
+	OUT decision text, OUT pay_no text, OUT state text, OUT other_order_no text, OUT detail text)
 LANGUAGE sql AS $$
 	SELECT decision, pay_no, state, other_order_no, detail
 	FROM pay_prepay(order_no => order_no, amount => amount, currency => currency, merchant => merchant, payer => payer,

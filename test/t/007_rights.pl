@@ -73,7 +73,7 @@ SQL
 # What anybody may call: types, guards, what the CHECKs of our tables need, and
 # the readers of numbers and states.
 is( $node->safe_psql('postgres',
-		<<'SQL'), 'pay_attempt_of pay_can pay_channel_of pay_diagram pay_guard pay_is_final pay_next pay_number_matches pay_refuse_superuser pay_shard pay_shard_of pay_state_guard pay_steps pay_table_fault pay_time pay_trade_nos pay_trusts', 'PUBLIC may call these');
+		<<'SQL'), 'pay_attempt_of pay_can pay_channel_of pay_diagram pay_guard pay_is_final pay_next pay_number pay_number_matches pay_refuse_superuser pay_shard pay_shard_of pay_state_guard pay_steps pay_table_fault pay_time pay_trade_nos pay_trusts', 'PUBLIC may call these');
 	SELECT string_agg(p.proname, ' ' ORDER BY p.proname)
 	FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 		JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'pay_idem'

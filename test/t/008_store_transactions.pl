@@ -246,12 +246,12 @@ answers(
 	$node,
 	'WITH p AS (SELECT * FROM '
 	  . prepay('cte2', 'r1')
-	  . ') INSERT INTO shop_order SELECT order_no, pay_no FROM p RETURNING order_no',
+	  . ') INSERT INTO shop_order SELECT order_no, pay_number(pay_no) FROM p RETURNING order_no',
 	'cte2',
 	'its result inserted, with a foreign key to it');
 answers(
 	$node,
-	'UPDATE shop_order SET pay_no = (SELECT pay_no FROM '
+	'UPDATE shop_order SET pay_no = (SELECT pay_number(pay_no) FROM '
 	  . prepay('cte3', 'r1', order_no => 'shop_order.order_no')
 	  . ') WHERE pay_no IS NULL RETURNING pay_no IS NOT NULL',
 	't',
@@ -260,7 +260,7 @@ raises(
 	$node,
 	'WITH p AS (SELECT * FROM '
 	  . prepay('cte4', 'r1')
-	  . ') INSERT INTO shop_order SELECT \'cte2\', pay_no FROM p',
+	  . ') INSERT INTO shop_order SELECT \'cte2\', pay_number(pay_no) FROM p',
 	'23505',
 	'a statement that fails');
 answers($node, "SELECT pay_no FROM pay_query(order_no => 'cte4')", '', 'takes the payment with it');
@@ -397,7 +397,7 @@ answers(
 	SELECT checkout('from-sql');
 	CREATE FUNCTION pay_for_it() RETURNS trigger LANGUAGE plpgsql AS \$\$
 	BEGIN
-		SELECT pay_no INTO new.pay_no FROM @{[ prepay('', 'r1', order_no => 'new.order_no') ]};
+		SELECT pay_number(pay_no) INTO new.pay_no FROM @{[ prepay('', 'r1', order_no => 'new.order_no') ]};
 		RETURN new;
 	END \$\$;
 	CREATE TRIGGER pay_for_it BEFORE INSERT ON shop_order FOR EACH ROW EXECUTE FUNCTION pay_for_it();

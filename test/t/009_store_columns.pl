@@ -198,7 +198,7 @@ sql(<<'SQL');
 SQL
 is( sql(    'BEGIN; WITH p AS (SELECT * FROM '
 		  . prepay('fk', 'r1')
-		  . ') INSERT INTO shop_order SELECT order_no, pay_no, trade_no::uuid FROM p; COMMIT; SELECT count(*) FROM shop_order'
+		  . ') INSERT INTO shop_order SELECT order_no, pay_number(pay_no), pay_number(trade_no) FROM p; COMMIT; SELECT count(*) FROM shop_order'
 	),
 	1,
 	'a row of the user\'s that refers to a new payment');

@@ -45,6 +45,7 @@ my %call = (
 	pay_shard_of => 'pay_shard_of(trade_no)',
 	pay_time => 'pay_time(trade_no)',
 	pay_attempt_of => 'pay_attempt_of(trade_no)',
+	pay_number => 'pay_number(trade_no)',
 	pay_trade_nos => 'pay_trade_nos(pay_no, routes)',
 	pay_number_matches => 'pay_number_matches(pay_no, pay_no, 0, 0)',
 	pay_table_fault => 'CASE WHEN n <= 20 THEN (SELECT count(*) FROM pay_table_fault($$pay_payment$$)) END',

@@ -151,8 +151,8 @@ sql(<<'SQL');
 	SELECT * FROM pay_refund(trade_no => (SELECT trade_no FROM pay_query(order_no => 'G1')), refund_no => 'GR', amount => 3, reason => 'none');
 	SELECT * FROM pay_prepay(order_no => 'G3', amount => 5, currency => 'EUR', channel => 'test', method => 'card', request_id => 'r1',
 		valid_for => '1 hour', holds => '{coupon:G}');
-	SELECT * FROM pay_dispute_open(trade_no => (SELECT pay_no::text FROM pay_query(order_no => 'G0')),
-		duplicate_of => (SELECT pay_no::text FROM pay_query(order_no => 'G1')), reason => 'none');
+	SELECT * FROM pay_dispute_open(trade_no => (SELECT pay_no FROM pay_query(order_no => 'G0')),
+		duplicate_of => (SELECT pay_no FROM pay_query(order_no => 'G1')), reason => 'none');
 	CREATE ROLE manual_reader;
 	SELECT pay_grant(role => 'manual_reader', kind => 'auditor');
 SQL
