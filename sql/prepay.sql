@@ -23,7 +23,7 @@ CREATE FUNCTION pay_credential(trade_no text, credential text, valid_for interva
 COMMENT ON FUNCTION pay_credential(text, text, interval) IS
 	'keeps what the channel gave to pay with (prepay_id, client secret, URL) for duplicates to show: applied, replayed, or stale (do not hand it out: the attempt is over). PY400, PY404';
 
-CREATE FUNCTION pay_query(order_no text, merchant text DEFAULT '') RETURNS pay_result
+CREATE FUNCTION pay_query(order_no text DEFAULT NULL, merchant text DEFAULT '', trade_no text DEFAULT NULL) RETURNS pay_result
 	LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION pay_query(text, text) IS
-	'where does this order stand? Read only; the decision is what a prepay would now answer (unknown order: proceed with pay_no NULL). PY400';
+COMMENT ON FUNCTION pay_query(text, text, text) IS
+	'where does this order stand? By its number, or by that of the payment or of an attempt. Read only; the decision is what a prepay would now answer (unknown order: proceed with pay_no NULL). PY400, PY404 no such payment, PY422 order and number of two payments';

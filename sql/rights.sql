@@ -9,7 +9,7 @@ AS $grant$
 DECLARE
 	home name;
 	functions_of_kind CONSTANT jsonb := '{
-		"checkout": ["pay_create", "pay_prepay", "pay_credential", "pay_query"],
+		"checkout": ["pay_create", "pay_prepay", "pay_credential", "pay_query", "pay_close"],
 		"reports": ["pay_callback", "pay_callbacks", "pay_transition", "pay_query",
 			"pay_refund_transition", "pay_refund_callback", "pay_hold_done"],
 		"app": ["pay_create", "pay_prepay", "pay_credential", "pay_query",
@@ -182,7 +182,8 @@ REVOKE ALL ON FUNCTION
 	pay_create(text, bigint, text, text, text, boolean, interval, jsonb),
 	pay_prepay(text, bigint, text, text, text, text, text, text, boolean, interval, text, boolean, text[], jsonb),
 	pay_credential(text, text, interval),
-	pay_query(text, text),
+	pay_query(text, text, text),
+	pay_close(text, text, text),
 	pay_transition(text, text, text, bigint, text, text, text),
 	pay_callback(text, text, text, text, bigint, text, text, timestamptz, jsonb, text),
 	pay_callbacks(jsonb),

@@ -672,7 +672,7 @@ BEGIN
 		('TABLE', 'pay_event', 'append-only history: every report and every change, who, when and why'),
 		('COLUMN', 'pay_event.seq', 'number of the event within its payment, from 1 without a gap'),
 		('COLUMN', 'pay_event.attempt', 'which attempt it is about; 0 for the payment as a whole'),
-		('COLUMN', 'pay_event.source', 'what brought it: create, prepay, credential, transition, refund, refund_transition, review, dispute, claim, import (another system''s word), update (direct DML), or callback: or refund_callback: and the channel'),
+		('COLUMN', 'pay_event.source', 'what brought it: create, prepay, credential, close, transition, refund, refund_transition, review, dispute, claim, import (another system''s word), update (direct DML), or callback: or refund_callback: and the channel'),
 		('COLUMN', 'pay_event.message_id', 'the message''s own id; unique per payment and source'),
 		('COLUMN', 'pay_event.reported', 'what the report said'),
 		('COLUMN', 'pay_event.refund_no', 'the refund that it is about'),

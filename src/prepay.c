@@ -964,22 +964,53 @@ pay_create(PG_FUNCTION_ARGS)
 	return Reply(store, &record, SubjectAttempt(&record, &request), &request, decision, NULL);
 }
 
+/* What is named beside a number must be of the same payment; the merchant '' alone names none. */
+static void
+CheckSameOrder(const PayPayment *payment, const text *number, const Request *named)
+{
+	if (PayTextsEqual(payment->merchant, named->merchant) ?
+		named->order_no == NULL || PayTextsEqual(payment->order_no, named->order_no) :
+		named->order_no == NULL && PayTextIs(named->merchant, ""))
+		return;
+	ereport(ERROR,
+			(errcode(PAY_ERR_CONFLICT),
+			 errmsg("number \"%s\" is of another order", text_to_cstring(number)),
+			 errdetail("It is of order \"%s\" of merchant \"%s\".", text_to_cstring(payment->order_no),
+					   text_to_cstring(payment->merchant)),
+			 errhint("Ask by the order or by the number; either is enough.")));
+}
+
 PG_FUNCTION_INFO_V1(pay_query);
 Datum
 pay_query(PG_FUNCTION_ARGS)
 {
 	Request		request;
+	PayNumber	number = {{0}};
 	PayRecord	record;
 	PayAnswer	unknown_order;
 	PayStore   *store;
 	Verdict		verdict;
 
 	memset(&request, 0, sizeof(request));
-	request.order_no = PayKeyArgument(fcinfo, 0, "order_no", PAY_REQUIRED);
+	request.order_no = PayKeyArgument(fcinfo, 0, "order_no", PAY_OPTIONAL);
 	request.merchant = PayKeyArgument(fcinfo, 1, "merchant", PAY_MAY_BE_EMPTY);
+	if (!PG_ARGISNULL(2))
+		number = PayNumberArgument(fcinfo, 2, "trade_no");
+	else if (request.order_no == NULL)
+		ereport(ERROR,
+				(errcode(PAY_ERR_BAD_ARGUMENT),
+				 errmsg("order_no and trade_no must not both be NULL"),
+				 errdetail("Nothing was read or written."),
+				 errhint("Ask by the order's number, or by that of its payment or an attempt.")));
 
 	store = PayStoreOpen(fcinfo, PAY_READS, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_REVIEW_TABLE));
-	if (!PayFindRecordByOrder(store, request.merchant, request.order_no, &record))
+	if (!PayNumberIsNone(number))
+	{
+		if (!PayFindRecord(store, PayPaymentNumber(number), &record) || !PayNumberFits(&record.payment, number))
+			PayThrowNotFound(PG_GETARG_TEXT_PP(2));
+		CheckSameOrder(&record.payment, PG_GETARG_TEXT_PP(2), &request);
+	}
+	else if (!PayFindRecordByOrder(store, request.merchant, request.order_no, &record))
 	{
 		memset(&unknown_order, 0, sizeof(unknown_order));
 		unknown_order.decision = PAY_PROCEED;

@@ -597,9 +597,8 @@ EndsPayment(PayState to)
 	return to == PAY_CLOSING || to == PAY_CLOSED || to == PAY_REVERSED;
 }
 
-/* Has the payment taken this step already, with all that it means? */
-static bool
-IsThere(const PayRecord *record, PayState to)
+bool
+PayIsThere(const PayRecord *record, PayState to)
 {
 	bool		any_open = false;
 	int			i;
@@ -700,7 +699,7 @@ ReportPayment(PayStore *store, PayRecord *record, PayReport *report)
 	}
 
 	event_news = report->conflict ? PayNewsWithoutId(&report->news) : report->news;
-	if (IsThere(record, to))
+	if (PayIsThere(record, to))
 		decision = PAY_UNCHANGED;
 	else
 		StepPayment(store, record, &event_news);

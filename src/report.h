@@ -64,6 +64,9 @@ extern void PayReportAttempt(PayStore *store, PayRecord *record, const PayReport
 extern void PayStepByHand(PayStore *store, PayRecord *record, const PayNews *news, int winner,
 						  TimestampTz now);
 
+/* Has the payment taken this step of the whole already, with all that it means? */
+extern bool PayIsThere(const PayRecord *record, PayState to);
+
 /* The answer to a report that fits nothing; whoever gives it keeps the report too. */
 extern void PayAnswerUnmatched(const PayReport *report, PayAnswer *answer);
 

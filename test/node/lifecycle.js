@@ -24,6 +24,8 @@ const statement = {
 		reported => $4, amount => $5, currency => $6, channel_txn => $7, occurred_at => $8, payload => $9)`,
 	transition: `SELECT decision, state FROM pay_transition(trade_no => $1, to_state => $2, reason => $3)`,
 	query: `SELECT * FROM pay_query($1, $2)`,
+	row: `SELECT p.order_no FROM pay_payment p WHERE p.pay_no = pay_number($1)`,
+	close: `SELECT decision, state FROM pay_close(order_no => $1, reason => $2)`,
 	history: `SELECT * FROM pay_history($1)`,
 	refund: `SELECT decision, state, amount, refundable FROM pay_refund($1, $2, $3, $4)`,
 	refundCallback: `SELECT decision, state, refundable FROM pay_refund_callback(channel => $1, callback_id => $2, refund_no => $3,
@@ -89,6 +91,8 @@ async function life(client) {
 
 	const [query] = await call(client, 'query', ['N1', '']);
 	check('pay_query', [query.decision, query.state, query.amount, query.order_no], ['already_paid', 'paid', '8800', 'N1']);
+	check('the row of a number', (await call(client, 'row', [query.pay_no]))[0], { order_no: 'N1' });
+	check('pay_close of a paid order', (await call(client, 'close', ['N1', 'sold out']))[0], { decision: 'already_paid', state: 'paid' });
 	const [nobody] = await call(client, 'query', ['nobody', '']);
 	check('pay_query of no order', [nobody.decision, nobody.pay_no], ['proceed', null]);
 

@@ -66,6 +66,7 @@ INSERT INTO comments.designed VALUES
 	('pay_transition', 'v', 'u', false, false),
 	('pay_callback', 'v', 'u', false, false),
 	('pay_callbacks', 'v', 'u', false, false),
+	('pay_close', 'v', 'u', false, false),
 	('pay_import', 'v', 'u', false, false),
 	('pay_review_resolve', 'v', 'u', false, false),
 	('pay_refund', 'v', 'u', false, false),

@@ -79,6 +79,8 @@ SELECT CASE function || ' ' || about
 			c.merchant, 'old ' || f.merchant)
 	WHEN 'pay_credential number' THEN format($c$SELECT decision FROM pay_credential(trade_no => %L, credential => 'c', valid_for => '1 hour')$c$, f.open)
 	WHEN 'pay_query merchant' THEN format($c$SELECT decision FROM pay_query(order_no => 'open', merchant => %L)$c$, f.merchant)
+	WHEN 'pay_query number' THEN format($c$SELECT decision FROM pay_query(trade_no => %L)$c$, f.open)
+	WHEN 'pay_close merchant' THEN format($c$SELECT decision FROM pay_close(order_no => 'open', merchant => %L)$c$, f.merchant)
 	WHEN 'pay_callback number' THEN
 		format($c$SELECT decision FROM pay_callback(channel => 'test', callback_id => 'n2', trade_no => %L, reported => 'failed')$c$, f.open)
 	WHEN 'pay_callback merchant' THEN

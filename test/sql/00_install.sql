@@ -52,6 +52,8 @@ INSERT INTO test.needs_tables VALUES
 	($$pay_prepay(order_no => 'A1', amount => 100, currency => 'CNY', channel => 'test', method => 'test', request_id => 'R1')$$),
 	($$pay_credential(trade_no => '019b76da80008001810123456789abcd', credential => 'prepay_id=1', valid_for => '1 hour')$$),
 	($$pay_query(order_no => 'A1')$$),
+	($$pay_query(trade_no => '019b76da80008001810123456789abcd')$$),
+	($$pay_close(order_no => 'A1')$$),
 	($$pay_transition(trade_no => '019b76da80008001810123456789abcd', to_state => 'closed')$$),
 	($$pay_callback(channel => 'test', callback_id => 'C1', trade_no => '019b76da80008001810123456789abcd', reported => 'failed')$$),
 	($$pay_callbacks(messages => '[{"channel": "test", "trade_no": "019b76da80008001810123456789abcd", "reported": "failed"}]')$$),

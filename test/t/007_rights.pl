@@ -274,6 +274,7 @@ my %call = (
 	pay_transition => transition($trade_no, 'failed'),
 	pay_callback => callback($trade_no, 'n9', 'failed'),
 	pay_query => "pay_query(order_no => 'A1')",
+	pay_close => "pay_close(order_no => 'A1')",
 	pay_history => "pay_history(trade_no => $trade_no)",
 	pay_review_resolve => "pay_review_resolve(review_id => 1, verdict => 'dismiss', reason => 'x')",
 	pay_refund => refund($trade_no, 'F3', 1),
@@ -360,7 +361,7 @@ raises(
 	'EXECUTE on pay_grant alone gives nothing',
 	user => 'mallory');
 $node->safe_psql('postgres',
-	'REVOKE ALL ON pay_payment, pay_refund FROM auditor; DROP VIEW pay_balance; REVOKE ALL ON FUNCTION pay_query(text, text) FROM app; SELECT pay_install()'
+	'REVOKE ALL ON pay_payment, pay_refund FROM auditor; DROP VIEW pay_balance; REVOKE ALL ON FUNCTION pay_query(text, text, text) FROM app; SELECT pay_install()'
 );
 answers(
 	$node, "SELECT count(*) FROM pay_payment JOIN pay_balance USING (pay_no) JOIN pay_refund USING (pay_no)",

@@ -76,6 +76,7 @@ my %call = (
 	pay_callback => callback($number, 'n1', 'paid'),
 	pay_callbacks => q{pay_callbacks(messages => '[{"channel": "test", "trade_no": "x", "reported": "failed"}]')},
 	pay_transition => transition($number, 'failed'),
+	pay_close => "pay_close(order_no => 'A1')",
 	pay_refund => refund($number, 'F1', 1),
 	pay_refund_transition => refund_transition('F1', 'failed'),
 	pay_refund_callback => refund_callback('F1', 'm1', 'failed'),
@@ -187,7 +188,7 @@ answers($node, "SELECT pay_grant(role => 'm1_shop', kind => 'checkout', merchant
 	"\n1", 'again, it is there once');
 
 # pay_install() gives the grants again, each for its merchant.
-sql('REVOKE ALL ON FUNCTION pay_query(text, text) FROM m1_shop; DROP TABLE pay_task; SELECT pay_install()');
+sql('REVOKE ALL ON FUNCTION pay_query(text, text, text) FROM m1_shop; DROP TABLE pay_task; SELECT pay_install()');
 sql('ALTER ROLE m1_shop LOGIN');
 answers($node, "SELECT decision FROM $of[1]", 'in_progress', 'pay_install gives them again', user => 'm1_shop');
 raises($node, $of[0], '42501', 'for these merchants', user => 'm1_shop');

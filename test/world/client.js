@@ -55,6 +55,8 @@ async function prepay(o, how) {
 
 const query = (o) => call('SELECT decision, state, trade_no, attempt_state, pay_no FROM pay_query(order_no => $1, merchant => $2)', [o.order_no, o.merchant]);
 
+const giveUp = (o, reason) => call('SELECT decision FROM pay_close(order_no => $1, merchant => $2, reason => $3)', [o.order_no, o.merchant, reason]);
+
 const step = (number, to, reason) => call('SELECT decision FROM pay_transition(trade_no => $1, to_state => $2, reason => $3)', [number, to, reason]);
 
 // ---- what it does when it may go on ----
@@ -171,7 +173,7 @@ async function play(o) {
 			request++;
 		} else if (now.state !== 'paid' && now.pay_no) {
 			const mood = o.d('mood', press);
-			if (mood < 0.2) await step(now.pay_no, 'closing', 'the customer cancels');
+			if (mood < 0.2) await giveUp(o, 'the customer cancels');
 			else if (mood < 0.35) await step(now.trade_no, 'closing', 'the customer wants to pay otherwise');
 			else if (mood < 0.5) return;
 			else if (mood < 0.8) request++;		// another method, where that is allowed
