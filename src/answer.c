@@ -89,6 +89,8 @@ static const Oid refund_result_type[REFUND_COLUMNS] = {
 	[REFUND_DETAIL] = TEXTOID
 };
 
+StaticAssertDecl((int) REFUND_COLUMNS == PAY_REFUND_RESULT_COLUMNS, "the header counts the columns");
+
 /* ---- values ---- */
 
 void
@@ -565,32 +567,48 @@ PayReplyAbout(PayStore *store, const PayRecord *record, const PayAttempt *attemp
 	return PayReply(store, &answer);
 }
 
+static void
+ShowRefundAnswer(const PayRefundAnswer *answer, ResultRow *row)
+{
+	InitRow(row);
+	SetString(row, REFUND_DECISION, PayDecisionLabel(answer->decision));
+	SetText(row, REFUND_REFUND_NO, answer->refund_no);
+	SetText(row, REFUND_TRADE_NO, answer->trade_no);
+	if (answer->record != NULL)
+	{
+		Set(row, REFUND_PAY_NO, PointerGetDatum(PayNumberText(answer->record->payment.pay_no)));
+		SetText(row, REFUND_CURRENCY, answer->record->payment.currency);
+	}
+	if (answer->attempt != NULL)
+	{
+		Set(row, REFUND_TRADE_NO, PointerGetDatum(PayNumberText(answer->attempt->trade_no)));
+		Set(row, REFUND_REFUNDABLE, Int64GetDatum(PayRefundable(answer->attempt)));
+	}
+	if (answer->refund != NULL)
+	{
+		SetText(row, REFUND_REFUND_NO, answer->refund->refund_no);
+		SetString(row, REFUND_STATE, PayRefundStateLabel(answer->state ? answer->state :
+														 (PayRefundState) answer->refund->state));
+		Set(row, REFUND_AMOUNT, Int64GetDatum(answer->refund->amount));
+	}
+	SetString(row, REFUND_DETAIL, answer->detail);
+}
+
 Datum
 PayReplyRefund(PayStore *store, const PayRefundAnswer *answer)
 {
 	ResultRow	row;
 
-	InitRow(&row);
-	SetString(&row, REFUND_DECISION, PayDecisionLabel(answer->decision));
-	SetText(&row, REFUND_REFUND_NO, answer->refund_no);
-	SetText(&row, REFUND_TRADE_NO, answer->trade_no);
-	if (answer->record != NULL)
-	{
-		Set(&row, REFUND_PAY_NO, UUIDPGetDatum(&answer->record->payment.pay_no));
-		SetText(&row, REFUND_CURRENCY, answer->record->payment.currency);
-	}
-	if (answer->attempt != NULL)
-	{
-		Set(&row, REFUND_TRADE_NO, PointerGetDatum(PayNumberText(answer->attempt->trade_no)));
-		Set(&row, REFUND_REFUNDABLE, Int64GetDatum(PayRefundable(answer->attempt)));
-	}
-	if (answer->refund != NULL)
-	{
-		SetText(&row, REFUND_REFUND_NO, answer->refund->refund_no);
-		SetString(&row, REFUND_STATE, PayRefundStateLabel(answer->state ? answer->state :
-														 (PayRefundState) answer->refund->state));
-		Set(&row, REFUND_AMOUNT, Int64GetDatum(answer->refund->amount));
-	}
-	SetString(&row, REFUND_DETAIL, answer->detail);
+	ShowRefundAnswer(answer, &row);
 	return PayReplyRow(store, row.values, row.nulls, refund_result_type, REFUND_COLUMNS);
+}
+
+void
+PayShowRefundAnswer(const PayRefundAnswer *answer, Datum *values, bool *nulls)
+{
+	ResultRow	row;
+
+	ShowRefundAnswer(answer, &row);
+	memcpy(values, row.values, REFUND_COLUMNS * sizeof(Datum));
+	memcpy(nulls, row.nulls, REFUND_COLUMNS * sizeof(bool));
 }

@@ -151,6 +151,11 @@ typedef struct PayRefundAnswer
 /* Close the store and give the answer as a pay_refund_result datum. */
 extern Datum PayReplyRefund(PayStore *store, const PayRefundAnswer *answer);
 
+/* Columns of pay_refund_result, and the answer as values of them. */
+#define PAY_REFUND_RESULT_COLUMNS 9
+
+extern void PayShowRefundAnswer(const PayRefundAnswer *answer, Datum *values, bool *nulls);
+
 /*
  * Close the store and give a row of what the called function answers: n columns
  * of these types.  PY503 if the function's result type was altered.

@@ -23,16 +23,6 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-/* A channel's report about a refund. */
-typedef struct RefundReport
-{
-	PayNews		news;
-	text	   *channel;
-	text	   *trade_no;		/* as it was given, or NULL */
-	PayNumber	number;			/* none if it is no number of ours */
-	bool		conflict;		/* its message id is known with other content */
-} RefundReport;
-
 /* ---- the sums ---- */
 
 static bool
@@ -358,18 +348,25 @@ PayOpenDisputed(PayStore *store, PayRecord *record, PayAttempt *attempt, int64 d
 
 /* ---- the caller's own ---- */
 
+static void
+Answer(const PayRecord *record, const PayAttempt *attempt, const PayRefund *refund, PayDecision decision,
+	   const char *detail, PayRefundAnswer *answer)
+{
+	memset(answer, 0, sizeof(*answer));
+	answer->decision = decision;
+	answer->record = record;
+	answer->attempt = attempt;
+	answer->refund = refund;
+	answer->detail = detail;
+}
+
 static Datum
 Reply(PayStore *store, const PayRecord *record, const PayAttempt *attempt, const PayRefund *refund,
 	  PayDecision decision, const char *detail)
 {
 	PayRefundAnswer answer;
 
-	memset(&answer, 0, sizeof(answer));
-	answer.decision = decision;
-	answer.record = record;
-	answer.attempt = attempt;
-	answer.refund = refund;
-	answer.detail = detail;
+	Answer(record, attempt, refund, decision, detail, &answer);
 	return PayReplyRefund(store, &answer);
 }
 
@@ -812,7 +809,7 @@ pay_refund_transition(PG_FUNCTION_ARGS)
  * by another number than ours.
  */
 static bool
-FindHandled(PayStore *store, const PayRecord *record, const PayRefund *refund, RefundReport *report,
+FindHandled(PayStore *store, const PayRecord *record, const PayRefund *refund, PayRefundReport *report,
 			PayEvent *event)
 {
 	const PayNews *news = &report->news;
@@ -827,48 +824,49 @@ FindHandled(PayStore *store, const PayRecord *record, const PayRefund *refund, R
 	return !report->conflict;
 }
 
-static Datum
-ReplyHandled(PayStore *store, const PayRecord *record, const RefundReport *report, const PayEvent *event)
+static void
+AnswerHandled(PayStore *store, const PayRecord *record, const PayRefundReport *report, const PayEvent *event,
+			  PayRefundAnswer *answer)
 {
-	PayRefundAnswer answer;
-	PayRefund	refund;
+	PayRefund  *refund = palloc(sizeof(PayRefund));
 
-	memset(&answer, 0, sizeof(answer));
-	answer.decision = PAY_REPLAYED;
-	answer.record = record;
-	answer.refund_no = report->news.refund_no;
-	answer.trade_no = report->trade_no;
+	memset(answer, 0, sizeof(*answer));
+	answer->decision = PAY_REPLAYED;
+	answer->record = record;
+	answer->refund_no = report->news.refund_no;
+	answer->trade_no = report->trade_no;
 	if (event->attempt > 0 && event->attempt <= record->payment.routes.n)
-		answer.attempt = record->attempt[event->attempt - 1];
+		answer->attempt = record->attempt[event->attempt - 1];
 	if (event->refund_after != PAY_NO_REFUND_STATE &&
-		PayFindRefund(store, report->news.merchant, event->refund_no, &refund))
+		PayFindRefund(store, report->news.merchant, event->refund_no, refund))
 	{
-		answer.refund = &refund;
-		answer.state = (PayRefundState) event->refund_after;
+		answer->refund = refund;
+		answer->state = (PayRefundState) event->refund_after;
 	}
-	answer.detail = psprintf("handled before: %s", PayDecisionLabel((PayDecision) event->decision));
-	return PayReplyRefund(store, &answer);
+	answer->detail = psprintf("handled before: %s", PayDecisionLabel((PayDecision) event->decision));
 }
 
-/* Keep a report that fits nothing, once, and say so. */
-static Datum
-ReplyUnmatched(PayStore *store, const RefundReport *report, const char *why)
+void
+PayAnswerRefundUnmatched(PayRefundReport *report, const char *why, PayRefundAnswer *answer)
 {
-	PayRefundAnswer answer;
+	report->unmatched = why;
+	memset(answer, 0, sizeof(*answer));
+	answer->decision = PAY_UNMATCHED;
+	answer->refund_no = report->news.refund_no;
+	answer->trade_no = report->trade_no;
+	answer->detail = psprintf("%s: answer the channel \"not OK\", so that it sends again", why);
+}
 
-	PayOpenReview(store, "unmatched", NULL, NULL, &report->news, report->news.refund_no, why);
-	memset(&answer, 0, sizeof(answer));
-	answer.decision = PAY_UNMATCHED;
-	answer.refund_no = report->news.refund_no;
-	answer.trade_no = report->trade_no;
-	answer.detail = psprintf("%s: answer the channel \"not OK\", so that it sends again", why);
-	return PayReplyRefund(store, &answer);
+void
+PayKeepRefundUnmatched(PayStore *store, const PayRefundReport *report)
+{
+	PayOpenReview(store, "unmatched", NULL, NULL, &report->news, report->news.refund_no, report->unmatched);
 }
 
 /* Does something in the report not fit the attempt, or what is known of the refund?  What; NULL if all fits. */
 static const char *
 FindMismatch(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
-			 const PayRefund *refund, const RefundReport *report)
+			 const PayRefund *refund, const PayRefundReport *report)
 {
 	const PayNews *news = &report->news;
 	PayChannel	channel;
@@ -901,7 +899,7 @@ FindMismatch(PayStore *store, const PayRecord *record, const PayAttempt *attempt
 /* Why a refund or chargeback that the channel started cannot be ours; NULL if it can. */
 static const char *
 FindMismatchOfAdopted(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
-					  const RefundReport *report)
+					  const PayRefundReport *report)
 {
 	if (PayIsOwnRefundNo(report->news.refund_no))
 		return "only pay_idem gives numbers of this form";
@@ -914,7 +912,7 @@ FindMismatchOfAdopted(PayStore *store, const PayRecord *record, const PayAttempt
 /* Put a report whose event is written up for review. */
 static void
 Review(PayStore *store, const char *kind, const PayRecord *record, const PayAttempt *attempt,
-	   const RefundReport *report, const char *detail)
+	   const PayRefundReport *report, const char *detail)
 {
 	PayOpenReview(store, kind, record, attempt, &report->news,
 				  report->trade_no ? report->trade_no : report->news.refund_no, detail);
@@ -922,7 +920,7 @@ Review(PayStore *store, const char *kind, const PayRecord *record, const PayAtte
 
 static void
 ReviewConflict(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
-			   const RefundReport *report)
+			   const PayRefundReport *report)
 {
 	if (report->conflict)
 		Review(store, "conflict", record, attempt, report, "a known message id came with other content");
@@ -943,14 +941,15 @@ FollowAmount(PayRecord *record, PayAttempt *attempt, PayRefund *refund, int64 am
 }
 
 /* A report about a refund that we know; all is locked. */
-static Datum
-ReportKnown(PayStore *store, PayRecord *record, PayRefund *refund, const RefundReport *report)
+static void
+ReportKnown(PayStore *store, PayRecord *record, PayRefund *refund, const PayRefundReport *report,
+			PayRefundAnswer *answer)
 {
 	PayAttempt *attempt = AttemptOf(store, record, refund);
 	PayNews		news = report->conflict ? PayNewsWithoutId(&report->news) : report->news;
 	PayDecision decision = PAY_MISMATCH;
 	const char *detail = FindMismatch(store, record, attempt, refund, report);
-	RefundReport named = *report;
+	PayRefundReport named = *report;
 	bool		grew;
 
 	/* it may have named the refund by the channel's number: a verdict is to find ours */
@@ -969,28 +968,22 @@ ReportKnown(PayStore *store, PayRecord *record, PayRefund *refund, const RefundR
 		ReviewOverdrawn(store, record, attempt, &news);
 	}
 	ReviewConflict(store, record, attempt, &named);
-	return Reply(store, record, attempt, refund, decision, detail ? detail : DescribeOverdrawn(attempt));
+	Answer(record, attempt, refund, decision, detail ? detail : DescribeOverdrawn(attempt), answer);
 }
 
 /* A report about a refund that is none of ours yet, though its payment is: a person must say what it is. */
-static Datum
-ReplyMismatch(PayStore *store, PayRecord *record, PayAttempt *attempt, const RefundReport *report,
-			  const char *kind, const char *mismatch)
+static void
+ReportMismatch(PayStore *store, PayRecord *record, PayAttempt *attempt, const PayRefundReport *report,
+			   const char *kind, const char *mismatch, PayRefundAnswer *answer)
 {
 	PayNews		news = report->conflict ? PayNewsWithoutId(&report->news) : report->news;
-	PayRefundAnswer answer;
 
 	SaveRefund(store, record, attempt, &news, PAY_MISMATCH);
 	Review(store, kind, record, attempt, report, mismatch);
 	ReviewConflict(store, record, attempt, report);
-	memset(&answer, 0, sizeof(answer));
-	answer.decision = PAY_MISMATCH;
-	answer.record = record;
-	answer.attempt = attempt;
-	answer.refund_no = report->news.refund_no;
-	answer.trade_no = report->trade_no;
-	answer.detail = mismatch;
-	return PayReplyRefund(store, &answer);
+	Answer(record, attempt, NULL, PAY_MISMATCH, mismatch, answer);
+	answer->refund_no = report->news.refund_no;
+	answer->trade_no = report->trade_no;
 }
 
 static const char number_taken[] = "another payment of this merchant has a refund of this number";
@@ -1038,29 +1031,37 @@ FindTwin(PayStore *store, const PayAttempt *attempt, int64 amount, PayRefund *tw
 	return found;
 }
 
-/* A refund or chargeback that the channel started becomes ours; all is locked. */
-static Datum
-Adopt(PayStore *store, PayRecord *record, const RefundReport *report)
+/* A refund or chargeback that the channel started becomes ours, as refund; all is locked. */
+static void
+Adopt(PayStore *store, PayRecord *record, PayRefund *refund, const PayRefundReport *report, PayRefundAnswer *answer)
 {
 	PayAttempt *attempt = MeantAttempt(record, report->number);
 	PayNews		news = report->conflict ? PayNewsWithoutId(&report->news) : report->news;
-	PayRefund	refund;
+	const char *kind = "mismatch";
 	const char *mismatch = FindMismatchOfAdopted(store, record, attempt, report);
 
+	if (mismatch == NULL && PayTextIs(news.refund_kind, "refund") && FindTwin(store, attempt, news.amount, refund))
+	{
+		kind = "twin";
+		mismatch = psprintf("refund \"%s\" of the same amount has no transaction yet: same says that it is this one, accept that it is another",
+							text_to_cstring(refund->refund_no));
+	}
+	if (mismatch == NULL)
+	{
+		*refund = PayNewRefund(record, attempt, text_to_cstring(news.refund_kind), news.refund_no, news.amount, NULL);
+		if (!AddAdopted(store, record, attempt, refund, news.refund_reported, news.channel_txn, &news))
+			mismatch = number_taken;
+	}
 	if (mismatch != NULL)
-		return ReplyMismatch(store, record, attempt, report, "mismatch", mismatch);
-	if (PayTextIs(news.refund_kind, "refund") && FindTwin(store, attempt, news.amount, &refund))
-		return ReplyMismatch(store, record, attempt, report, "twin",
-							 psprintf("refund \"%s\" of the same amount has no transaction yet: same says that it is this one, accept that it is another",
-									  text_to_cstring(refund.refund_no)));
-	refund = PayNewRefund(record, attempt, text_to_cstring(news.refund_kind), news.refund_no, news.amount, NULL);
-	if (!AddAdopted(store, record, attempt, &refund, news.refund_reported, news.channel_txn, &news))
-		return ReplyMismatch(store, record, attempt, report, "mismatch", number_taken);
+	{
+		ReportMismatch(store, record, attempt, report, kind, mismatch, answer);
+		return;
+	}
 	Review(store, "adopted", record, attempt, report, "the channel started it; it was not asked for here");
 	ReviewConflict(store, record, attempt, report);
-	return Reply(store, record, attempt, &refund, PAY_APPLIED,
-				 attempt->amount_overdrawn == 0 ? "adopted: the channel started it" :
-				 psprintf("adopted: the channel started it; %s", DescribeOverdrawn(attempt)));
+	Answer(record, attempt, refund, PAY_APPLIED,
+		   attempt->amount_overdrawn == 0 ? "adopted: the channel started it" :
+		   psprintf("adopted: the channel started it; %s", DescribeOverdrawn(attempt)), answer);
 }
 
 /* Can news of this state be of a refund that the channel started and that may move money? */
@@ -1070,9 +1071,11 @@ IsAdoptable(PayRefundState reported)
 	return PayRefundTakes(reported) && reported != PAY_REFUND_REQUESTED;
 }
 
+static const char no_such_refund[] = "there is no such refund";
+
 /* Read the payment that a report of an unknown refund_no names; why it names none, or NULL. */
 static const char *
-FindNamedRecord(PayStore *store, const RefundReport *report, PayRecord *record)
+FindNamedRecord(PayStore *store, const PayRefundReport *report, PayRecord *record)
 {
 	if (report->trade_no == NULL)
 		return "there is no such refund, and no trade_no";
@@ -1088,10 +1091,10 @@ FindNamedRecord(PayStore *store, const RefundReport *report, PayRecord *record)
 
 /* Why a report of an unknown refund cannot be taken in; NULL if it can. */
 static const char *
-WhyNotAdopted(const RefundReport *report)
+WhyNotAdopted(const PayRefundReport *report)
 {
 	if (!IsAdoptable(report->news.refund_reported))
-		return "there is no such refund";
+		return no_such_refund;
 	return report->news.amount == 0 ? "there is no such refund, and no amount" : NULL;
 }
 
@@ -1103,9 +1106,9 @@ FindByOtherTransaction(PayStore *store, const PayNews *news, PayRefund *refund)
 		FindByTransaction(store, refund->pay_no, news, refund);
 }
 
-/* The refund that a report is about, and its payment; why there is none, or NULL. */
-static const char *
-FindReported(PayStore *store, const RefundReport *report, PayRecord *record, PayRefund *refund, bool *known)
+const char *
+PayFindReportedRefund(PayStore *store, const PayRefundReport *report, PayRecord *record, PayRefund *refund,
+					  bool *known)
 {
 	const char *why;
 
@@ -1123,9 +1126,9 @@ FindReported(PayStore *store, const RefundReport *report, PayRecord *record, Pay
 	return *known ? NULL : WhyNotAdopted(report);
 }
 
-/* The same under the payment's lock: another payment may have taken the number meanwhile. */
+/* The same once the payment is known: another one may have taken the number meanwhile. */
 static bool
-FindReportedAgain(PayStore *store, const RefundReport *report, const PayRecord *record, PayRefund *refund)
+FindReportedAgain(PayStore *store, const PayRefundReport *report, const PayRecord *record, PayRefund *refund)
 {
 	if (!PayFindRefund(store, report->news.merchant, report->news.refund_no, refund))
 		return FindByTransaction(store, record->payment.pay_no, &report->news, refund);
@@ -1133,51 +1136,50 @@ FindReportedAgain(PayStore *store, const RefundReport *report, const PayRecord *
 	return true;
 }
 
-static Datum
-ReportRefund(PayStore *store, RefundReport *report)
+bool
+PayAnswerRefundHandled(PayStore *store, const PayRecord *record, const PayRefund *refund, PayRefundReport *report,
+					   PayRefundAnswer *answer)
 {
-	PayRecord	record;
-	PayRefund	refund;
 	PayEvent	handled;
-	bool		known;
-	const char *unmatched = FindReported(store, report, &record, &refund, &known);
 
-	if (unmatched != NULL)
-		return ReplyUnmatched(store, report, unmatched);
-	if (FindHandled(store, &record, known ? &refund : NULL, report, &handled))
-		return ReplyHandled(store, &record, report, &handled);
-
-	if (!PayLockRecord(store, &record))
-		return ReplyUnmatched(store, report, "there is no such refund");
-	known = FindReportedAgain(store, report, &record, &refund);
-	if (FindHandled(store, &record, known ? &refund : NULL, report, &handled))
-		return ReplyHandled(store, &record, report, &handled);
-	PayCloseUnmatched(store, &report->news, report->news.refund_no);
-	if (!known)
-		return Adopt(store, &record, report);
-	if (!PayNumbersEqual(refund.pay_no, record.payment.pay_no))
-		return ReplyMismatch(store, &record, NULL, report, "mismatch", number_taken);
-	if (!PayLockRefund(store, &refund))
-		return ReplyUnmatched(store, report, "there is no such refund");
-	return ReportKnown(store, &record, &refund, report);
+	if (!FindHandled(store, record, refund, report, &handled))
+		return false;
+	AnswerHandled(store, record, report, &handled, answer);
+	return true;
 }
 
-PG_FUNCTION_INFO_V1(pay_refund_callback);
-Datum
-pay_refund_callback(PG_FUNCTION_ARGS)
+void
+PayReportRefund(PayStore *store, PayRecord *record, PayRefundReport *report, PayRefundAnswer *answer)
 {
-	RefundReport report;
-	PayNews    *news = &report.news;
-	PayStore   *store;
+	PayRefund  *refund = palloc(sizeof(PayRefund));
+	bool		known = FindReportedAgain(store, report, record, refund);
 
-	memset(&report, 0, sizeof(report));
-	report.channel = PayKeyArgument(fcinfo, 0, "channel", PAY_REQUIRED);
+	if (PayAnswerRefundHandled(store, record, known ? refund : NULL, report, answer))
+		return;
+	PayCloseUnmatched(store, &report->news, report->news.refund_no);
+	if (!known)
+		Adopt(store, record, refund, report, answer);
+	else if (!PayNumbersEqual(refund->pay_no, record->payment.pay_no))
+		ReportMismatch(store, record, NULL, report, "mismatch", number_taken, answer);
+	else if (!PayLockRefund(store, refund))
+		PayAnswerRefundUnmatched(report, no_such_refund, answer);
+	else
+		ReportKnown(store, record, refund, report, answer);
+}
+
+void
+PayRefundCallbackArguments(FunctionCallInfo fcinfo, PayRefundReport *report)
+{
+	PayNews    *news = &report->news;
+
+	memset(report, 0, sizeof(*report));
+	report->channel = PayKeyArgument(fcinfo, 0, "channel", PAY_REQUIRED);
 	news->message_id = PayKeyArgument(fcinfo, 1, "callback_id", PAY_OPTIONAL);
 	news->refund_no = PayKeyArgument(fcinfo, 2, "refund_no", PAY_REQUIRED);
 	news->refund_reported = PayRefundStateArgument(fcinfo, 3, "reported");
 	news->amount = PayAmountArgument(fcinfo, 4, "amount", PAY_OPTIONAL);
 	news->currency = PayCurrencyArgument(fcinfo, 5, PAY_OPTIONAL);
-	report.trade_no = PayKeyArgument(fcinfo, 6, "trade_no", PAY_OPTIONAL);
+	report->trade_no = PayKeyArgument(fcinfo, 6, "trade_no", PAY_OPTIONAL);
 	news->channel_txn = PayKeyArgument(fcinfo, 7, "channel_txn", PAY_OPTIONAL);
 	news->occurred_at = PG_ARGISNULL(8) ? PAY_NO_TIME : PG_GETARG_TIMESTAMPTZ(8);
 	news->payload = PG_ARGISNULL(9) ? NULL : PG_DETOAST_DATUM(PG_GETARG_DATUM(9));
@@ -1188,14 +1190,40 @@ pay_refund_callback(PG_FUNCTION_ARGS)
 				(errcode(PAY_ERR_BAD_ARGUMENT),
 				 errmsg("invalid kind: \"%s\"", text_to_cstring(news->refund_kind)),
 				 errdetail("A channel reports a refund or a chargeback.")));
-	if (report.trade_no != NULL && !PayParseNumber(report.trade_no, &report.number))
-		memset(&report.number, 0, sizeof(report.number));
+	if (report->trade_no != NULL && !PayParseNumber(report->trade_no, &report->number))
+		memset(&report->number, 0, sizeof(report->number));
+	news->source = cstring_to_text(psprintf("refund_callback:%s", text_to_cstring(report->channel)));
+}
 
+PG_FUNCTION_INFO_V1(pay_refund_callback);
+Datum
+pay_refund_callback(PG_FUNCTION_ARGS)
+{
+	PayRefundReport report;
+	PayStore   *store;
+	PayRecord	record;
+	PayRefund	refund;
+	PayRefundAnswer answer;
+	const char *unmatched;
+	bool		known;
+
+	PayRefundCallbackArguments(fcinfo, &report);
 	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_REFUND_TABLE) |
 						 PAY_LOOK_AT(PAY_EVENT_TABLE) | PAY_LOOK_AT(PAY_REVIEW_TABLE));
 	PayCheckChannelIsKnown(store, report.channel);
-	news->source = cstring_to_text(psprintf("refund_callback:%s", text_to_cstring(report.channel)));
-	return ReportRefund(store, &report);
+	unmatched = PayFindReportedRefund(store, &report, &record, &refund, &known);
+	if (unmatched == NULL && !PayAnswerRefundHandled(store, &record, known ? &refund : NULL, &report, &answer))
+	{
+		if (PayLockRecord(store, &record))
+			PayReportRefund(store, &record, &report, &answer);
+		else
+			unmatched = no_such_refund;
+	}
+	if (unmatched != NULL)
+		PayAnswerRefundUnmatched(&report, unmatched, &answer);
+	if (answer.decision == PAY_UNMATCHED)
+		PayKeepRefundUnmatched(store, &report);
+	return PayReplyRefund(store, &answer);
 }
 
 /* ---- for reviews ---- */

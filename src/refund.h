@@ -13,6 +13,8 @@
 
 #include "postgres.h"
 
+#include "answer.h"
+#include "fmgr.h"
 #include "record.h"
 #include "store.h"
 
@@ -44,6 +46,39 @@ extern bool PayIsCounted(PayStore *store, const PayRecord *record, const PayAtte
  */
 extern text *PayOpenDisputed(PayStore *store, PayRecord *record, PayAttempt *attempt,
 							 int64 dispute_id, text *reason);
+
+/* A channel's report about a refund. */
+typedef struct PayRefundReport
+{
+	PayNews		news;
+	text	   *channel;
+	text	   *trade_no;		/* as it was given, or NULL */
+	PayNumber	number;			/* none if it is no number of ours */
+	bool		conflict;		/* its message id is known with other content */
+	const char *unmatched;		/* why it fits nothing, once that was answered */
+} PayRefundReport;
+
+/* The twelve arguments of pay_refund_callback(); PY400. */
+extern void PayRefundCallbackArguments(FunctionCallInfo fcinfo, PayRefundReport *report);
+
+/*
+ * Read what a report is about: the payment and, if it is known, the refund.  NULL,
+ * or why there is neither: a constant.
+ */
+extern const char *PayFindReportedRefund(PayStore *store, const PayRefundReport *report, PayRecord *record,
+										 PayRefund *refund, bool *known);
+
+/* Was this message handled before?  Then the first answer again; else report->conflict is known.  refund may be NULL. */
+extern bool PayAnswerRefundHandled(PayStore *store, const PayRecord *record, const PayRefund *refund,
+								   PayRefundReport *report, PayRefundAnswer *answer);
+
+/* Decide on a report, write what follows, and answer; the record is locked. */
+extern void PayReportRefund(PayStore *store, PayRecord *record, PayRefundReport *report,
+							PayRefundAnswer *answer);
+
+/* The answer to a report that fits nothing; whoever gives it keeps the report too, once. */
+extern void PayAnswerRefundUnmatched(PayRefundReport *report, const char *why, PayRefundAnswer *answer);
+extern void PayKeepRefundUnmatched(PayStore *store, const PayRefundReport *report);
 
 /*
  * A person accepts a channel's report about a refund that did not fit when it

@@ -72,6 +72,7 @@ INSERT INTO comments.designed VALUES
 	('pay_refund', 'v', 'u', false, false),
 	('pay_refund_transition', 'v', 'u', false, false),
 	('pay_refund_callback', 'v', 'u', false, false),
+	('pay_refund_callbacks', 'v', 'u', false, false),
 	('pay_dispute_open', 'v', 'u', false, false),
 	('pay_dispute_resolve', 'v', 'u', false, false),
 	('pay_claim', 'v', 'u', false, false),
@@ -155,7 +156,7 @@ $$;
 SELECT is_empty($$SELECT proname, pg_temp.refused(call) FROM comments.call WHERE pg_temp.refused(call) <> '42501'$$,
 	'called by a role that was given nothing, each of them is refused');
 RESET ROLE;
-SELECT is(count(*)::integer, 23, 'that was every function that PUBLIC was not given') FROM comments.call;
+SELECT is(count(*)::integer, 25, 'that was every function that PUBLIC was not given') FROM comments.call;
 
 SELECT * FROM finish();
 ROLLBACK;

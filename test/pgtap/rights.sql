@@ -96,6 +96,11 @@ SELECT CASE function || ' ' || about
 	WHEN 'pay_refund_callback number' THEN
 		format($c$SELECT decision FROM pay_refund_callback(channel => 'test', callback_id => 'n2', refund_no => 'G', reported => 'succeeded', amount => 1, trade_no => %L, merchant => %L)$c$,
 			f.paid, c.merchant)
+	WHEN 'pay_refund_callbacks merchant' THEN
+		format($c$SELECT decision FROM pay_refund_callbacks(messages => '[{"channel": "test", "callback_id": "n2", "refund_no": "F", "reported": "succeeded", "merchant": "%s"}]')$c$, f.merchant)
+	WHEN 'pay_refund_callbacks number' THEN
+		format($c$SELECT decision FROM pay_refund_callbacks(messages => '[{"channel": "test", "callback_id": "n2", "refund_no": "G", "reported": "succeeded", "amount": 1, "trade_no": "%s", "merchant": "%s"}]')$c$,
+			f.paid, c.merchant)
 	WHEN 'pay_hold_done number' THEN format($c$SELECT decision FROM pay_hold_done(trade_no => %L, resource => 'room:1', done => 'tried')$c$, f.open)
 	WHEN 'pay_dispute_open number' THEN format($c$SELECT decision FROM pay_dispute_open(trade_no => %L, duplicate_of => %L, reason => 'a test')$c$, f.open, f.short)
 	WHEN 'pay_dispute_open second number' THEN

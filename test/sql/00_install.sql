@@ -61,6 +61,7 @@ INSERT INTO test.needs_tables VALUES
 	($$pay_refund(trade_no => '019b76da80008001810123456789abcd', refund_no => 'F1', amount => 1, reason => 'a test')$$),
 	($$pay_refund_transition(refund_no => 'F1', to_state => 'processing')$$),
 	($$pay_refund_callback(channel => 'test', callback_id => 'C1', refund_no => 'F1', reported => 'succeeded')$$),
+	($$pay_refund_callbacks(messages => '[{"channel": "test", "refund_no": "F1", "reported": "failed"}]')$$),
 	($$pay_dispute_open(trade_no => '019b76da80008001810123456789abcd', duplicate_of => '019b76da80008001810123456789abce', reason => 'a test')$$),
 	($$pay_dispute_resolve(dispute_id => 0, verdict => 'reject', reason => 'a test')$$),
 	($$pay_dispute_case(dispute_id => 0)$$),

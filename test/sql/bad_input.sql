@@ -39,6 +39,7 @@ INSERT INTO bad_input.good VALUES
 	('pay_callback', $${"channel": "'test'", "callback_id": "'C2'", "trade_no": "bad_input.trade_no()",
 		"reported": "'paid'", "amount": "100", "currency": "'CNY'"}$$),
 	('pay_callbacks', $${"messages": "bad_input.message()"}$$),
+	('pay_refund_callbacks', $${"messages": "bad_input.refund_message()"}$$),
 	('pay_import', $${"payments": "'[{\"order_no\": \"B7\", \"amount\": 100, \"currency\": \"CNY\", \"merchant\": \"bad\"}]'"}$$),
 	('pay_review_resolve', $${"review_id": "bad_input.review_id()", "verdict": "'dismiss'", "reason": "'a test'"}$$),
 	('pay_refund', $${"trade_no": "bad_input.paid()", "refund_no": "'F2'", "amount": "50", "reason": "'a test'"}$$),
@@ -67,6 +68,8 @@ CREATE FUNCTION bad_input.trade_no() RETURNS text LANGUAGE sql STABLE AS
 CREATE FUNCTION bad_input.message(other jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql STABLE AS
 	$$SELECT jsonb_build_array(jsonb_build_object('channel', 'test', 'callback_id', 'C2', 'trade_no', bad_input.trade_no(),
 		'reported', 'paid', 'amount', 100, 'currency', 'CNY') || other)$$;
+CREATE FUNCTION bad_input.refund_message(other jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql STABLE AS
+	$$SELECT jsonb_build_array(jsonb_build_object('channel', 'test', 'callback_id', 'C1', 'refund_no', 'F1', 'reported', 'processing', 'amount', 40, 'currency', 'CNY', 'merchant', 'bad') || other)$$;
 CREATE FUNCTION bad_input.paid() RETURNS text LANGUAGE sql STABLE AS
 	$$SELECT trade_no::text FROM pay_attempt JOIN pay_payment USING (pay_no) WHERE merchant = 'bad' AND order_no = 'B2'$$;
 CREATE FUNCTION bad_input.holder() RETURNS text LANGUAGE sql STABLE AS
@@ -253,7 +256,7 @@ INSERT INTO bad_input.kind VALUES
 	('pay_callback', 'channel', 'channel'), ('pay_callback', 'callback_id', 'optional key'), ('pay_callback', 'reported', 'state'),
 	('pay_callback', 'amount', 'amount'), ('pay_callback', 'currency', 'currency'), ('pay_callback', 'channel_txn', 'optional key'),
 	('pay_adopt_database', 'reason', 'required'),
-	('pay_callbacks', 'messages', 'array'), ('pay_import', 'payments', 'array'),
+	('pay_callbacks', 'messages', 'array'), ('pay_refund_callbacks', 'messages', 'array'), ('pay_import', 'payments', 'array'),
 	('pay_review_resolve', 'review_id', 'id'), ('pay_review_resolve', 'verdict', 'verdict'),
 	('pay_review_resolve', 'reason', 'required'),
 	('pay_refund', 'trade_no', 'number'), ('pay_refund', 'trade_no', 'number of nobody'), ('pay_refund', 'refund_no', 'key'),
@@ -329,6 +332,16 @@ INSERT INTO bad_input.own VALUES
 	('pay_callbacks', 'messages', 'occurred_at a number', $$bad_input.message('{"occurred_at": 1764144000}')$$, 'PY400'),
 	('pay_callbacks', 'messages', 'occurred_at no time', $$bad_input.message('{"occurred_at": "just now"}')$$, 'PY400'),
 	('pay_callbacks', 'messages', 'occurred_at no date', $$bad_input.message('{"occurred_at": "2026-02-30T00:00:00Z"}')$$, 'PY400'),
+	('pay_refund_callbacks', 'messages', 'no object', $$'[1]'$$, 'PY400'),
+	('pay_refund_callbacks', 'messages', 'the second one empty', $$bad_input.refund_message() || '[{}]'$$, 'PY400'),
+	('pay_refund_callbacks', 'messages', 'a key that there is not', $$bad_input.refund_message('{"refundno": "1"}')$$, 'PY400'),
+	('pay_refund_callbacks', 'messages', 'channel unknown', $$bad_input.refund_message('{"channel": "nobody"}')$$, 'PY400'),
+	('pay_refund_callbacks', 'messages', 'refund_no null', $$bad_input.refund_message('{"refund_no": null}')$$, 'PY400'),
+	('pay_refund_callbacks', 'messages', 'reported a payment''s state', $$bad_input.refund_message('{"reported": "paid"}')$$, 'PY400'),
+	('pay_refund_callbacks', 'messages', 'amount 0', $$bad_input.refund_message('{"amount": 0}')$$, 'PY400'),
+	('pay_refund_callbacks', 'messages', 'currency cn', $$bad_input.refund_message('{"currency": "cn"}')$$, 'PY400'),
+	('pay_refund_callbacks', 'messages', 'kind unknown', $$bad_input.refund_message('{"kind": "gift"}')$$, 'PY400'),
+	('pay_refund_callbacks', 'messages', 'merchant of 256 bytes', $$bad_input.refund_message(jsonb_build_object('merchant', repeat('m', 256)))$$, 'PY400'),
 	-- an order does not replace itself (of which it may, see prepay_rules)
 	('pay_prepay', 'replaces', 'the same order', $$'B6'$$, 'PY400'),
 	-- refunds: of what was collected and is still there, and by their own numbers

@@ -20,15 +20,15 @@ $node->safe_psql('postgres', join ';',
 # ---- who has which right: all functions, all tables
 
 my @payment_functions =
-  qw(pay_callback pay_callbacks pay_create pay_credential pay_dispute_case pay_dispute_open pay_dispute_resolve pay_grant pay_history pay_import pay_install pay_prepay pay_query pay_revoke
-  pay_refund pay_refund_callback pay_refund_transition pay_review_resolve pay_suspects pay_transition pay_claim pay_hold_done pay_adopt_database);
+  qw(pay_callback pay_callbacks pay_close pay_create pay_credential pay_dispute_case pay_dispute_open pay_dispute_resolve pay_grant pay_history pay_import pay_install pay_prepay pay_query pay_revoke
+  pay_refund pay_refund_callback pay_refund_callbacks pay_refund_transition pay_review_resolve pay_suspects pay_transition pay_claim pay_hold_done pay_adopt_database);
 my %calls = (
 	app =>
-	  'pay_callback pay_callbacks pay_create pay_credential pay_dispute_open pay_hold_done pay_prepay pay_query pay_refund pay_refund_callback pay_refund_transition pay_transition',
-	checkout => 'pay_create pay_credential pay_prepay pay_query',
-	reports => 'pay_callback pay_callbacks pay_hold_done pay_query pay_refund_callback pay_refund_transition pay_transition',
+	  'pay_callback pay_callbacks pay_close pay_create pay_credential pay_dispute_open pay_hold_done pay_prepay pay_query pay_refund pay_refund_callback pay_refund_callbacks pay_refund_transition pay_transition',
+	checkout => 'pay_close pay_create pay_credential pay_prepay pay_query',
+	reports => 'pay_callback pay_callbacks pay_hold_done pay_query pay_refund_callback pay_refund_callbacks pay_refund_transition pay_transition',
 	worker =>
-	  'pay_callback pay_callbacks pay_claim pay_credential pay_hold_done pay_query pay_refund_callback pay_refund_transition pay_transition',
+	  'pay_callback pay_callbacks pay_claim pay_credential pay_hold_done pay_query pay_refund_callback pay_refund_callbacks pay_refund_transition pay_transition',
 	ops =>
 	  'pay_adopt_database pay_dispute_case pay_dispute_open pay_dispute_resolve pay_history pay_import pay_query pay_refund pay_refund_transition pay_review_resolve pay_suspects pay_transition',
 	auditor => 'pay_dispute_case pay_history pay_query pay_suspects',
@@ -287,6 +287,7 @@ my %call = (
 	pay_claim => claim('w1'),
 	pay_adopt_database => "pay_adopt_database(reason => 'x')",
 	pay_callbacks => "pay_callbacks(messages => '[]')",
+	pay_refund_callbacks => "pay_refund_callbacks(messages => '[]')",
 	pay_import => "pay_import(payments => '[]')",
 	pay_hold_done => hold_done($trade_no, 'room:101', 'tried'),
 	pay_grant => "pay_grant(role => 'nobody', kind => 'ops')",

@@ -80,6 +80,7 @@ my %call = (
 	pay_refund => refund($number, 'F1', 1),
 	pay_refund_transition => refund_transition('F1', 'failed'),
 	pay_refund_callback => refund_callback('F1', 'm1', 'failed'),
+	pay_refund_callbacks => q{pay_refund_callbacks(messages => '[{"channel": "test", "refund_no": "F1", "reported": "failed"}]')},
 	pay_review_resolve => "pay_review_resolve(review_id => 1, verdict => 'dismiss', reason => 'x')",
 	pay_dispute_open => "pay_dispute_open(trade_no => $number, duplicate_of => '00000000-0000-8000-8000-000000000001', reason => 'x')",
 	pay_dispute_resolve => "pay_dispute_resolve(dispute_id => 1, verdict => 'refund', reason => 'x')",
