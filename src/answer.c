@@ -273,10 +273,45 @@ PayRefundStateArgument(FunctionCallInfo fcinfo, int n, const char *name)
 	return state;
 }
 
+/* Is wait longer than none and at most so many days, a month being 30 of them? */
+static bool
+IsWithinDays(const Interval *wait, int max_days)
+{
+	const Interval none = {0, 0, 0};
+	const Interval longest = {0, max_days, 0};
+
+	return DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(wait), IntervalPGetDatum(&none))) &&
+		DatumGetBool(DirectFunctionCall2(interval_le, IntervalPGetDatum(wait), IntervalPGetDatum(&longest)));
+}
+
+/*
+ * PostgreSQL reads a bare number as seconds.  Clients count in milliseconds, or in
+ * nanoseconds as Go does: where one of these would have been a good value, say so.
+ */
+static char *
+HintUnit(const Interval *wait, int max_days)
+{
+	static const struct
+	{
+		const char *name;
+		int64		per_second;
+	}			units[] = {{"milliseconds", 1000}, {"nanoseconds", 1000000000}};
+	int64		seconds = wait->time / USECS_PER_SEC;
+	int			i;
+
+	for (i = 0; i < lengthof(units) && wait->month == 0 && wait->day == 0; i++)
+		if (seconds >= units[i].per_second &&
+			seconds / units[i].per_second <= (int64) max_days * SECS_PER_DAY)
+			return psprintf("A number without a unit is seconds. For " INT64_FORMAT " %s pass '%g seconds'.",
+							seconds, units[i].name, (double) seconds / units[i].per_second);
+	return pstrdup("A number without a unit is seconds. Say the unit, as in '2 hours'.");
+}
+
 TimestampTz
 PayDeadlineArgument(FunctionCallInfo fcinfo, int n, const char *name, TimestampTz now,
-					PayPresence presence)
+					int max_days, PayPresence presence)
 {
+	const Interval *wait;
 	TimestampTz deadline;
 
 	if (PG_ARGISNULL(n))
@@ -285,13 +320,15 @@ PayDeadlineArgument(FunctionCallInfo fcinfo, int n, const char *name, TimestampT
 			ThrowMissing(name);
 		return PAY_NO_TIME;
 	}
-	deadline = PayAfter(now, PG_GETARG_INTERVAL_P(n));
-	if (deadline <= now || deadline == PAY_NO_TIME)
+	wait = PG_GETARG_INTERVAL_P(n);
+	deadline = PayAfter(now, wait);
+	if (!IsWithinDays(wait, max_days) || deadline <= now || deadline == PAY_NO_TIME)
 		ereport(ERROR,
 				(errcode(PAY_ERR_BAD_ARGUMENT),
 				 errmsg("invalid %s: %s", name,
 						DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(n)))),
-				 errdetail("A time to live is a positive interval of at most %d years.", PAY_MAX_YEARS)));
+				 errdetail("It must be positive and at most %d %s.", max_days, max_days == 1 ? "day" : "days"),
+				 errhint("%s", HintUnit(wait, max_days))));
 	return deadline;
 }
 

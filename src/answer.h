@@ -86,9 +86,18 @@ extern PayState PayStateArgument(FunctionCallInfo fcinfo, int n, const char *nam
 /* A refund's state. */
 extern PayRefundState PayRefundStateArgument(FunctionCallInfo fcinfo, int n, const char *name);
 
-/* now + a positive interval; PAY_NO_TIME for NULL where that is allowed. */
+/*
+ * What an interval can sensibly mean, in days: anything longer is a number in
+ * another unit.  A worker that has not come back after a day will not; no channel
+ * keeps a credential for two months; two years can have 731 days.
+ */
+#define PAY_MAX_LEASE_DAYS			1
+#define PAY_MAX_CREDENTIAL_DAYS		60
+#define PAY_MAX_ORDER_DAYS			731
+
+/* now + a positive interval of at most so many days; PAY_NO_TIME for NULL where that is allowed. */
 extern TimestampTz PayDeadlineArgument(FunctionCallInfo fcinfo, int n, const char *name,
-									   TimestampTz now, PayPresence presence);
+									   TimestampTz now, int max_days, PayPresence presence);
 
 /* A number of ours, PY404 for anything else. */
 extern PayNumber PayNumberArgument(FunctionCallInfo fcinfo, int n, const char *name);

@@ -724,7 +724,7 @@ pay_claim(PG_FUNCTION_ARGS)
 	claim.now = GetCurrentTimestamp();
 	claim.worker = PayKeyArgument(fcinfo, 0, "worker", PAY_REQUIRED);
 	max_tasks = TasksArgument(fcinfo, 1);
-	claim.lease_until = PayDeadlineArgument(fcinfo, 2, "lease", claim.now, PAY_REQUIRED);
+	claim.lease_until = PayDeadlineArgument(fcinfo, 2, "lease", claim.now, PAY_MAX_LEASE_DAYS, PAY_REQUIRED);
 	ActionsArgument(fcinfo, 3, claim.wanted);
 
 	InitMaterializedSRF(fcinfo, 0);

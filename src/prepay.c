@@ -888,7 +888,8 @@ pay_prepay(PG_FUNCTION_ARGS)
 	request.payer = PayKeyArgument(fcinfo, 7, "payer", PAY_OPTIONAL);
 	request.has_multi = !PG_ARGISNULL(8);
 	request.multi = request.has_multi && PG_GETARG_BOOL(8);
-	request.valid_until = PayDeadlineArgument(fcinfo, 9, "valid_for", GetCurrentTimestamp(), PAY_OPTIONAL);
+	request.valid_until = PayDeadlineArgument(fcinfo, 9, "valid_for", GetCurrentTimestamp(),
+											  PAY_MAX_ORDER_DAYS, PAY_OPTIONAL);
 	request.replaces = PayKeyArgument(fcinfo, 10, "replaces", PAY_OPTIONAL);
 	request.confirmed = !PG_ARGISNULL(11) && PG_GETARG_BOOL(11);
 	request.holds = PayHoldsArgument(fcinfo, 12);
@@ -943,7 +944,8 @@ pay_create(PG_FUNCTION_ARGS)
 	request.payer = PayKeyArgument(fcinfo, 4, "payer", PAY_OPTIONAL);
 	request.has_multi = !PG_ARGISNULL(5);
 	request.multi = request.has_multi && PG_GETARG_BOOL(5);
-	request.valid_until = PayDeadlineArgument(fcinfo, 6, "valid_for", GetCurrentTimestamp(), PAY_OPTIONAL);
+	request.valid_until = PayDeadlineArgument(fcinfo, 6, "valid_for", GetCurrentTimestamp(),
+											  PAY_MAX_ORDER_DAYS, PAY_OPTIONAL);
 	request.metadata = PG_ARGISNULL(7) ? NULL : PG_DETOAST_DATUM(PG_GETARG_DATUM(7));
 
 	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS);
@@ -1040,7 +1042,7 @@ pay_credential(PG_FUNCTION_ARGS)
 	TimestampTz now = GetCurrentTimestamp();
 	PayNumber	number = PayNumberArgument(fcinfo, 0, "trade_no");
 	text	   *credential = PayTextArgument(fcinfo, 1, "credential", PAY_MAX_CREDENTIAL_BYTES, PAY_REQUIRED);
-	TimestampTz expires_at = PayDeadlineArgument(fcinfo, 2, "valid_for", now, PAY_REQUIRED);
+	TimestampTz expires_at = PayDeadlineArgument(fcinfo, 2, "valid_for", now, PAY_MAX_CREDENTIAL_DAYS, PAY_REQUIRED);
 	PayStore   *store;
 	PayRecord	record;
 	PayAttempt *attempt = NULL;

@@ -98,7 +98,7 @@ SELECT due_at - opened_at BETWEEN '10 h' AND '12 h' AS waits FROM pay_task t JOI
 SELECT check_at IS NULL AS as_opened, asked_by FROM pay_attempt WHERE pay_no::text = claims_test.pay_no('A1');
 CREATE TEMP TABLE seen AS SELECT t.ctid AS place, t.xmin::text AS writer, t::text AS task FROM pay_task t WHERE pay_no::text = claims_test.pay_no('A1');
 SELECT claims_test.open('A1'), claims_test.open('A1', request_id => 'R2');
-SELECT decision FROM pay_credential(trade_no => claims_test.trade_no('A1'), credential => 'prepay_id=1', valid_for => '2000 h');
+SELECT decision FROM pay_credential(trade_no => claims_test.trade_no('A1'), credential => 'prepay_id=1', valid_for => '1000 h');
 SELECT claims_test.report('A1', 'unknown');
 -- Reports never touch the queue: the row is the same, to the byte.
 SELECT count(*) AS same FROM pay_task t JOIN seen s ON (s.place, s.writer, s.task) = (t.ctid, t.xmin::text, t::text) WHERE t.pay_no::text = claims_test.pay_no('A1');
@@ -497,7 +497,7 @@ SELECT call, test.try(format($$SELECT count(*) FROM pay_claim(%s)$$, call)) AS r
 	$$worker => 'w', max_tasks => 1, lease => '1 h', actions => '{query,Query}'$$,
 	$$worker => 'w', max_tasks => 1, lease => '1 h', actions => '{query,NULL}'$$,
 	$$worker => 'w', max_tasks => 1, lease => '1 h', actions => '{""}'$$]) AS c (call);
-SELECT test.try($$SELECT count(*) FROM pay_claim(worker => repeat('w', 255), max_tasks => 10000, lease => '1000 years', actions => '{{query,close,void},{submit_refund,query_refund,release_hold}}')$$);
+SELECT test.try($$SELECT count(*) FROM pay_claim(worker => repeat('w', 255), max_tasks => 10000, lease => '1 day', actions => '{{query,close,void},{submit_refund,query_refund,release_hold}}')$$);
 BEGIN READ ONLY;
 SELECT test.sqlstate($$SELECT count(*) FROM pay_claim('w', 1, '1 h')$$) AS read_only;
 ROLLBACK;
