@@ -66,8 +66,9 @@ typedef struct Verdict
 } Verdict;
 
 /*
- * The attempt as the call saw it first.  One that was handed out since then
- * went to somebody else, and only one caller gets it.
+ * The attempt as the call saw it first: none, where it waited for whoever opened
+ * it.  One that was handed out since then went to somebody else, and only one
+ * caller gets it.
  */
 typedef struct Sighting
 {
@@ -247,6 +248,22 @@ HasReachedChannel(const PayAttempt *attempt)
 }
 
 /*
+ * Was it handed out since the call began?  An attempt that the call's own request
+ * opened meanwhile is what the call waited for and is asked for again: the first
+ * who says so gets it.
+ */
+static bool
+WentToSomebodyElse(const PayAttempt *attempt, const Sighting *sighting, bool own)
+{
+	if (sighting == NULL)
+		return false;
+	if (own && !PayNumbersEqual(sighting->trade_no, attempt->trade_no))
+		return attempt->handed_out_at != attempt->opened_at;
+	return !PayNumbersEqual(sighting->trade_no, attempt->trade_no) ||
+		sighting->handed_out_at != attempt->handed_out_at;
+}
+
+/*
  * Rule 6 for an attempt in paying: show its credential, or hand it out again,
  * because nobody knows whether the first caller reached the channel.
  */
@@ -262,9 +279,7 @@ DecidePaying(const Request *request, PayAttempt *attempt, const PayChannel *chan
 		return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, attempt, past_its_time};
 	if (!own && !IsDueAgain(attempt, channel, now))
 		return (Verdict) {JUST_ANSWER, PAY_IN_PROGRESS, attempt, "somebody is calling the channel"};
-	if (sighting != NULL &&
-		(!PayNumbersEqual(sighting->trade_no, attempt->trade_no) ||
-		 sighting->handed_out_at != attempt->handed_out_at))
+	if (WentToSomebodyElse(attempt, sighting, own))
 		return (Verdict) {JUST_ANSWER, PAY_IN_PROGRESS, attempt, "somebody else was just handed this attempt"};
 	if (!channel->can_resubmit)
 		return (Verdict) {JUST_ANSWER, PAY_OUTCOME_UNKNOWN, attempt,
@@ -724,7 +739,8 @@ Carry(PayStore *store, PayRecord *record, PayRecord *old, const Request *request
 			break;
 		case HAND_OUT_AGAIN:
 			PayTakeWanted(store, &record->payment, wanted);
-			attempt->handed_out_at = now;
+			/* no two hand-outs at one time, whatever the clock does: by it a caller knows its own */
+			attempt->handed_out_at = Max(now, attempt->handed_out_at + 1);
 			if (!PayTextsEqual(attempt->request_id, request->request_id))
 				news.reason = cstring_to_text(psprintf("%s (to request \"%s\")", verdict->detail,
 													   text_to_cstring(request->request_id)));
