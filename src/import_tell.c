@@ -84,18 +84,18 @@ CheckStep(Telling *telling, const PayAttempt *attempt, const PayNews *news, cons
 	PayOld	   *old = telling->old;
 	PayState	from = (PayState) attempt->state;
 	PayState	to = news->reported;
-	int			i;
+	const PayAttempt *captured;
 
 	if (!PayAttemptCan(from, to))
 		return PayRefuse(old, "%sattempt %d cannot step from %s to %s (legal: %s)", where, attempt->attempt,
 						 PayStateLabel(from), PayStateLabel(to), PayAttemptStepsFrom(from));
-	for (i = 0; to == PAY_CAPTURING && i < telling->record->payment.routes.n; i++)
-		if (telling->record->attempt[i]->state == PAY_CAPTURING ||
-			(telling->record->attempt[i]->state == PAY_UNKNOWN &&
-			 telling->record->attempt[i]->amount_to_capture > 0))
-			return PayRefuse(old, "%sattempt %d cannot be captured while attempt %d is", where,
-							 attempt->attempt, i + 1);
-	return true;
+	if (to != PAY_CAPTURING || PayMayCapture(telling->record, &captured))
+		return true;
+	if (captured == NULL)
+		return PayRefuse(old, "%sattempt %d cannot be captured: the payment is %s then", where, attempt->attempt,
+						 PayStateLabel((PayState) telling->record->payment.state));
+	return PayRefuse(old, "%sattempt %d cannot be captured while attempt %d is", where, attempt->attempt,
+					 captured->attempt);
 }
 
 /* Money came by this attempt: is it the one that is said to have won, or was there another? */

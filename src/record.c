@@ -175,6 +175,34 @@ PayRecordWaits(const PayRecord *record)
 		PayNumberIsNone(record->payment.replaced_by);
 }
 
+const PayAttempt *
+PayCapturedAttempt(const PayRecord *record, const PayAttempt *other_than)
+{
+	int			i;
+
+	for (i = 0; i < record->payment.routes.n; i++)
+	{
+		const PayAttempt *attempt = record->attempt[i];
+
+		if (attempt != other_than &&
+			(attempt->state == PAY_CAPTURING ||
+			 ((attempt->state == PAY_UNKNOWN || attempt->state == PAY_CLOSING) &&
+			  attempt->amount_to_capture > 0)))
+			return attempt;
+	}
+	return NULL;
+}
+
+bool
+PayMayCapture(const PayRecord *record, const PayAttempt **captured)
+{
+	*captured = NULL;
+	if (!PayRecordWaits(record))
+		return false;
+	*captured = PayCapturedAttempt(record, NULL);
+	return *captured == NULL;
+}
+
 PayCare
 PayRecordCare(const PayRecord *record, const PayAttempt *attempt)
 {

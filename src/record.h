@@ -84,6 +84,18 @@ extern bool PayRecordWaits(const PayRecord *record);
 /* What is to be done about an attempt later. */
 extern PayCare PayRecordCare(const PayRecord *record, const PayAttempt *attempt);
 
+/*
+ * May an attempt of it be captured now?  The order is paid once, so nobody captures
+ * for it twice.
+ *
+ * captured		if not: the attempt whose money is being captured, or may have been;
+ *				NULL: the order needs no money
+ */
+extern bool PayMayCapture(const PayRecord *record, const PayAttempt **captured);
+
+/* The attempt, other than this one (NULL: any), whose money is being captured, or may have been; or NULL. */
+extern const PayAttempt *PayCapturedAttempt(const PayRecord *record, const PayAttempt *other_than);
+
 /* The attempt that won the payment, or NULL. */
 extern PayAttempt *PayRecordWinner(const PayRecord *record);
 

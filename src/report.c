@@ -175,33 +175,13 @@ DecideReport(PayStore *store, const PayRecord *record, const PayAttempt *attempt
 	return PAY_APPLIED;
 }
 
-/* An attempt, other than this one, whose money is being captured, or may have been; NULL if there is none. */
-static const PayAttempt *
-CapturedAttempt(const PayRecord *record, const PayAttempt *other_than)
-{
-	int			i;
-
-	for (i = 0; i < record->payment.routes.n; i++)
-	{
-		const PayAttempt *attempt = record->attempt[i];
-
-		if (attempt == other_than)
-			continue;
-		if (attempt->state == PAY_CAPTURING ||
-			((attempt->state == PAY_UNKNOWN || attempt->state == PAY_CLOSING) &&
-			 attempt->amount_to_capture > 0))
-			return attempt;
-	}
-	return NULL;
-}
-
-/* The order is paid once, so nobody captures for it twice. */
 static void
 CheckOwnCapture(const PayRecord *record, const PayAttempt *attempt, const PayNews *news)
 {
-	const PayAttempt *captured = CapturedAttempt(record, NULL);
+	const PayAttempt *captured;
+	bool		allowed = PayMayCapture(record, &captured);
 
-	if (!PayRecordWaits(record))
+	if (!allowed && captured == NULL)
 		ereport(ERROR,
 				(errcode(PAY_ERR_NOT_ALLOWED),
 				 errmsg("attempt %d of order \"%s\" must not be captured", attempt->attempt,
@@ -210,7 +190,7 @@ CheckOwnCapture(const PayRecord *record, const PayAttempt *attempt, const PayNew
 						   PayNumberIsNone(record->payment.replaced_by) ? "" : "replaced, ",
 						   PayStateLabel((PayState) record->payment.state)),
 				 errhint("Void the authorization: step to closing.")));
-	if (captured == attempt)
+	if (!allowed && captured == attempt)
 		ereport(ERROR,
 				(errcode(PAY_ERR_NOT_ALLOWED),
 				 errmsg("attempt %d of order \"%s\" must not be captured again", attempt->attempt,
@@ -219,7 +199,7 @@ CheckOwnCapture(const PayRecord *record, const PayAttempt *attempt, const PayNew
 						   (long long) attempt->amount_to_capture,
 						   text_to_cstring(record->payment.currency)),
 				 errhint("Query the channel and report what it says: paid, or, if it was not captured, authorized with an occurred_at after the capture.")));
-	if (captured != NULL)
+	if (!allowed)
 		ereport(ERROR,
 				(errcode(PAY_ERR_NOT_ALLOWED),
 				 errmsg("attempt %d of order \"%s\" must not be captured now", attempt->attempt,
@@ -646,7 +626,7 @@ StepMeantAttempt(PayStore *store, PayRecord *record, const PayNews *news, int wi
 	report.news = MeantNews(record, attempt, &report);
 	CheckOwnStep(record, attempt, &report.news);
 	decision = DecideReport(store, record, attempt, ChannelOf(store, attempt), NULL, &report.news, &detail);
-	captured = news->reported == PAY_PAID ? CapturedAttempt(record, attempt) : NULL;
+	captured = news->reported == PAY_PAID ? PayCapturedAttempt(record, attempt) : NULL;
 	if (decision == PAY_SURPLUS)
 		detail = "the order needs no more money";
 	if (decision == PAY_APPLIED && captured != NULL)
