@@ -231,6 +231,7 @@ BEGIN
 			refund_no text COLLATE "C"
 			merchant text COLLATE "C"
 			refund_kind text COLLATE "C"
+			attempt_no uuid
 		$columns$),
 		('pay_refund', 'WITH (fillfactor = 90)', $columns$
 			pay_no uuid NOT NULL
@@ -687,6 +688,7 @@ BEGIN
 		('COLUMN', 'pay_review.refund_reported', 'what the report said of the refund'),
 		('COLUMN', 'pay_review.about_money', 'it says that money moved: while it is open, no new attempt'),
 		('COLUMN', 'pay_review.trade_no', 'the number as it was reported'),
+		('COLUMN', 'pay_review.attempt_no', 'the attempt that it is about, as pay_attempt.trade_no has it; where there is none, the reported number; NULL if that is no number of ours'),
 		('TABLE', 'pay_refund', 'one row per refund or chargeback: the current truth. Guarded'),
 		('COLUMN', 'pay_refund.refund_no', 'unique per merchant: what the channel gets as merchant refund number'),
 		('COLUMN', 'pay_refund.pay_no', 'the payment'),

@@ -519,8 +519,8 @@ DecideKnown(PayStore *store, const PayRefund *refund, const PayNews *news, const
 		refund->channel_txn != NULL && !PayTextsEqual(news->channel_txn, refund->channel_txn) &&
 		!PayIsAlias(store, refund->pay_no, news->channel_txn))
 	{
-		*detail = psprintf("it succeeded by transaction \"%s\", not \"%s\"",
-						   text_to_cstring(refund->channel_txn), text_to_cstring(news->channel_txn));
+		*detail = psprintf("the message names transaction \"%s\", we know \"%s\": one refund under two names (alias), or a second one (accept)?",
+						   text_to_cstring(news->channel_txn), text_to_cstring(refund->channel_txn));
 		return PAY_MISMATCH;
 	}
 	if (state == reported)

@@ -88,8 +88,8 @@ FindMismatch(const PayRecord *record, const PayAttempt *attempt, const PayChanne
 		return psprintf("the currency is %s, not %s",
 						text_to_cstring(record->payment.currency), text_to_cstring(news->currency));
 	if (IsPaidAgain(attempt, news))
-		return psprintf("it was paid by transaction \"%s\", not \"%s\"",
-						text_to_cstring(attempt->channel_txn), text_to_cstring(news->channel_txn));
+		return psprintf("the message names transaction \"%s\", we know \"%s\": one payment under two names (accept), or a second one (refund)?",
+						text_to_cstring(news->channel_txn), text_to_cstring(attempt->channel_txn));
 	return NULL;
 }
 

@@ -40,6 +40,18 @@ SameReport(const PayReview *a, const PayReview *b)
 		PayTextsEqual(a->currency, b->currency) && PayTextsEqual(a->channel_txn, b->channel_txn);
 }
 
+/* The attempt, or else what was reported, as pay_attempt has a number. */
+static PayNumber
+AttemptNo(const PayAttempt *attempt, const text *reported)
+{
+	const PayNumber none = {{0}};
+	PayNumber	number;
+
+	if (attempt != NULL)
+		return attempt->trade_no;
+	return PayParseNumber(reported, &number) ? number : none;
+}
+
 void
 PayOpenReview(PayStore *store, const char *kind, const PayRecord *record, const PayAttempt *attempt,
 			  const PayNews *news, text *trade_no, const char *detail)
@@ -63,6 +75,7 @@ PayOpenReview(PayStore *store, const char *kind, const PayRecord *record, const 
 	review.source = news->source;
 	review.message_id = news->message_id;
 	review.trade_no = trade_no;
+	review.attempt_no = AttemptNo(attempt, trade_no);
 	review.currency = news->currency;
 	review.channel_txn = news->channel_txn;
 	review.detail = cstring_to_text(detail);
@@ -166,9 +179,21 @@ ThrowCannot(const PayReview *review, const char *verdict, const char *why)
 
 static const char settle_refund[] = "settle the refund with pay_refund_transition(), then dismiss";
 
+/* Does it say of a paid attempt that it was paid, just so, by a transaction that is not known? */
+static bool
+IsOtherName(PayStore *store, const PayReview *review, const PayRecord *record, const PayAttempt *attempt)
+{
+	return PayTextIs(review->kind, "mismatch") && review->refund_no == NULL && review->reported == PAY_PAID &&
+		attempt->state == PAY_PAID && review->amount == attempt->amount_collected &&
+		PayTextsEqual(review->currency, record->payment.currency) &&
+		review->channel_txn != NULL && attempt->channel_txn != NULL &&
+		!PayIsCounted(store, record, attempt, review->channel_txn);
+}
+
 /*
  * The reported money counts as the attempt's: it wins, or is held, or went
- * back, as reported.
+ * back, as reported.  Where it came before by another transaction, the report's
+ * is another name of that.
  */
 static void
 Accept(PayStore *store, const PayReview *review, PayRecord *record, PayAttempt *attempt, text *reason,
@@ -193,6 +218,8 @@ Accept(PayStore *store, const PayReview *review, PayRecord *record, PayAttempt *
 		PayBookBounce(store, record, attempt, reason);
 		return;
 	}
+	if (IsOtherName(store, review, record, attempt))
+		return;
 	if (!PayTextIs(review->kind, "mismatch") || !review->about_money)
 		ThrowCannot(review, "accept", "there is no money that the order could use");
 	if (!PayRecordWaits(record) && record->payment.winner != attempt->attempt)
@@ -291,6 +318,8 @@ ResolveForPayment(PayStore *store, PayReview *review, PayRecord *record, PayAtte
 	PayState	payment_before = (PayState) record->payment.state;
 	PayState	attempt_before = attempt ? (PayState) attempt->state : PAY_NO_STATE;
 	bool		collects = PayTextIs(verdict, "refund") && review->reported == PAY_PAID;
+	bool		names = PayTextIs(verdict, "alias") ||
+		(PayTextIs(verdict, "accept") && IsOtherName(store, review, record, attempt));
 	PayRefund	refund;
 	PayNews		news;
 
@@ -305,7 +334,7 @@ ResolveForPayment(PayStore *store, PayReview *review, PayRecord *record, PayAtte
 
 	memset(&news, 0, sizeof(news));
 	news.source = cstring_to_text("review");
-	if (PayTextIs(verdict, "alias") && !PayIsAlias(store, review->pay_no, review->channel_txn))
+	if (names && !PayIsAlias(store, review->pay_no, review->channel_txn))
 		news.message_id = AliasId(review->channel_txn);
 	news.reported = (PayState) review->reported;
 	news.amount = review->amount;

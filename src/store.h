@@ -240,7 +240,8 @@ typedef struct PayReview
 	text	   *kind;
 	text	   *source;
 	text	   *message_id;
-	text	   *trade_no;
+	text	   *trade_no;		/* as reported */
+	PayNumber	attempt_no;		/* of the attempt, as pay_attempt has it; none: it is no number of ours */
 	text	   *currency;
 	text	   *channel_txn;
 	text	   *detail;

@@ -199,7 +199,7 @@ const PayTable pay_tables[PAY_TABLES] = {
 	},
 	[PAY_REVIEW_TABLE] = {
 		"pay_review", sizeof(PayReview), true,
-		26, {
+		27, {
 			{"review_id", KIND_INT8, DEFAULTED, REVIEW(review_id)},
 			{"pay_no", KIND_UUID, NULLABLE, REVIEW(pay_no)},
 			{"opened_at", KIND_TIME, 0, REVIEW(opened_at)},
@@ -218,6 +218,7 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"source", KIND_TEXT, 0, REVIEW(source)},
 			{"message_id", KIND_TEXT, NULLABLE, REVIEW(message_id)},
 			{"trade_no", KIND_TEXT, 0, REVIEW(trade_no)},
+			{"attempt_no", KIND_UUID, NULLABLE, REVIEW(attempt_no)},
 			{"currency", KIND_TEXT, NULLABLE, REVIEW(currency)},
 			{"channel_txn", KIND_TEXT, NULLABLE, REVIEW(channel_txn)},
 			{"detail", KIND_TEXT, NULLABLE, REVIEW(detail)},

@@ -22,7 +22,7 @@
 #include "nodes/primnodes.h"
 #include "store.h"
 
-#define PAY_MAX_COLUMNS		26
+#define PAY_MAX_COLUMNS		27
 #define PAY_MAX_INDEXES		3
 #define PAY_MAX_KEYS		4
 #define PAY_MAX_CONDITIONS	2
