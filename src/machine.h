@@ -33,7 +33,7 @@ typedef enum PayState
 
 #define PAY_LAST_STATE PAY_REVERSED
 
-/* What a call answers; DESIGN's table says what its caller does next. */
+/* What a call answers; the manual's table of decisions says what its caller does next. */
 typedef enum PayDecision
 {
 	PAY_NO_DECISION = 0,
@@ -103,12 +103,12 @@ extern bool PayAttemptIsOpen(PayState state);
 /* Does news of this state say that the channel holds or has the customer's money? */
 extern bool PayIsAboutMoney(PayState state);
 
-/* Does a payment in this state never change again? */
+/* Does no step of a payment lead out of this state? */
 extern bool PayPaymentIsFinal(PayState state);
 
 /*
- * The more open of two attempts' states, by the order in which a payment
- * shows them: capturing, authorized, paying, unknown, closing, over.
+ * How open an attempt is: a payment shows the state of the highest rank, capturing
+ * before authorized, paying, unknown and closing.  0: over.
  */
 extern int	PayOpenRank(PayState state);
 

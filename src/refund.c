@@ -4,8 +4,8 @@
  * Money that goes back.
  *
  * As with reports: what was handled before is found without a lock and
- * answered.  Anything else locks the payment and its attempts, then the
- * refund, looks once more, decides, and writes the event.
+ * answered.  Anything else locks the payment's row, which covers its attempts,
+ * then the refund, looks once more, decides, and writes the event.
  *
  * Refunds of kind extra give back what pay_attempt.amount_extra says, one to
  * one; they take no part in the attempt's sums.

@@ -4,9 +4,9 @@
  * What a report does to an attempt and its payment, whoever brings it.
  *
  * A message that was handled before is found without a lock and answered from
- * its event.  Anything else locks the payment, then the attempt, looks for
- * the message once more, decides, and writes the event.  A message counts as
- * handled if and only if its event exists.
+ * its event.  Anything else locks the payment's row, which covers its attempts,
+ * looks for the message once more, decides, and writes the event.  A message
+ * counts as handled if and only if its event exists.
  */
 #include "report.h"
 
