@@ -95,7 +95,7 @@ BEGIN
 
 		-- what a prepay does to an order other than its own
 		replaced := replaced OR (e.source = 'prepay' AND e.decision = 'applied');
-		asked_to_end := asked_to_end OR replaced OR (e.source = 'transition' AND e.reason IS NOT DISTINCT FROM 'the whole payment')
+		asked_to_end := asked_to_end OR replaced OR e.source = 'close' OR (e.source = 'transition' AND e.reason IS NOT DISTINCT FROM 'the whole payment')
 			-- a DBA's step of the payment, which takes its attempts along; of an attempt he only says that it was paid
 			OR (e.source = 'update' AND CASE e.attempt WHEN 0 THEN e.payment_after <> e.payment_before AND e.payment_after IN ('closing', 'closed', 'reversed')
 				ELSE e.attempt_after <> e.attempt_before AND e.attempt_after IN ('closing', 'closed', 'reversed') END);
@@ -173,7 +173,7 @@ BEGIN
 			RETURN NEXT;
 		END IF;
 		IF NOT e.is_free AND (e.payment_before IS DISTINCT FROM e.payment_after OR e.attempt_before IS DISTINCT FROM e.attempt_after
-				OR (e.source = 'transition' AND e.attempt = 0) OR (e.source = 'prepay' AND e.decision = 'applied'))
+				OR (e.source IN ('transition', 'close') AND e.attempt = 0) OR (e.source = 'prepay' AND e.decision = 'applied'))
 			AND e.payment_before IS NOT NULL THEN
 			most_open := (SELECT s FROM unnest(open_in_order) WITH ORDINALITY AS o (s, place)
 				WHERE s = ANY (attempts) ORDER BY place LIMIT 1);

@@ -190,9 +190,13 @@ BEGIN
 
 		WHEN 'transition of the payment' THEN
 			-- the reason tells the checker that the payment was asked to end
-			SELECT r.decision INTO answered FROM pay_transition(trade_no => pay.pay_no::text,
-				to_state => storm.pick('closing', 'closing', 'closed', 'reversed'),
-				reason => 'the whole payment') r;
+			IF storm.chance(40) THEN
+				SELECT r.decision INTO answered FROM pay_close(order_no => this_order, reason => 'given up') r;
+			ELSE
+				SELECT r.decision INTO answered FROM pay_transition(trade_no => pay.pay_no::text,
+					to_state => storm.pick('closing', 'closing', 'closed', 'reversed'),
+					reason => 'the whole payment') r;
+			END IF;
 
 		WHEN 'query' THEN
 			SELECT r.decision INTO answered FROM pay_query(order_no => this_order) r;
