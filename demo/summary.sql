@@ -365,9 +365,9 @@ FROM (
 		AND NOT EXISTS (SELECT FROM pay_hold WHERE state IN ('confirming', 'releasing'))
 		AND NOT EXISTS (SELECT FROM pay_attempt a WHERE a.state IN ('paying', 'authorized', 'capturing', 'unknown', 'closing')
 			AND NOT EXISTS (SELECT FROM pay_task t WHERE (t.pay_no, t.attempt) = (a.pay_no, a.attempt) AND t.refund_no IS NULL
-				AND t.due_at = coalesce(a.check_at, t.due_at)))
+				AND t.queued_for = coalesce(a.check_at, t.queued_for)))
 		AND NOT EXISTS (SELECT FROM refund r WHERE r.state IN ('processing', 'unknown')
-			AND NOT EXISTS (SELECT FROM pay_task t WHERE (t.pay_no, t.refund_no) = (r.pay_no, r.refund_no) AND t.due_at = coalesce(r.check_at, t.due_at)))
+			AND NOT EXISTS (SELECT FROM pay_task t WHERE (t.pay_no, t.refund_no) = (r.pay_no, r.refund_no) AND t.queued_for = coalesce(r.check_at, t.queued_for)))
 ) AS t (n, what, ok);
 
 \echo

@@ -11,9 +11,9 @@
  * finds nothing to do is dropped.
  *
  * Whoever was handed a task answers by reporting what the channel said
- * (pay_callback and the like), which takes his name off the attempt, refund or
- * hold.  When the lease is over the task is due again: answered, it waits for the
- * next question of the channel's schedule; not answered, somebody else gets it.
+ * (pay_callback and the like), which the attempt or refund counts.  When the lease
+ * is over the task is due again: with a report since, it waits for the next
+ * question of the channel's schedule; without one, somebody else gets it.
  */
 #include "postgres.h"
 
@@ -108,7 +108,7 @@ typedef struct Subject
 	PayRefund	refund;			/* where the task names one */
 	PayHold		hold;
 	TimestampTz *check_at;		/* of the attempt, refund or hold: which task counts */
-	text	  **asked_by;
+	int32		reports;		/* of the attempt or refund */
 	const char *state;
 	const char *damage;			/* what is wrong with the rows; NULL: nothing */
 	Action		action;
@@ -207,7 +207,7 @@ TakeTurn(const Claim *claim, PayTask *task, const Subject *subject, TimestampTz 
 		return ITS_TURN;
 	}
 	/* a question that nobody put, or whose answer was lost, is none: an outage uses up no schedule */
-	if (*subject->asked_by != NULL)
+	if (task->asked_by != NULL && task->reports == subject->reports)
 		return ITS_TURN;
 	*next = NextQuestion(task, subject);
 	if (*next == PAY_NO_TIME)
@@ -394,21 +394,20 @@ Judge(PayStore *store, const PayTask *task, Subject *subject)
 	if (task->resource != NULL)
 	{
 		subject->check_at = &subject->hold.check_at;
-		subject->asked_by = &subject->hold.asked_by;
 		subject->state = text_to_cstring(subject->hold.state);
 		subject->action = ActionForHold(&subject->hold);
 	}
 	else if (task->refund_no != NULL)
 	{
 		subject->check_at = &subject->refund.check_at;
-		subject->asked_by = &subject->refund.asked_by;
+		subject->reports = subject->refund.reports;
 		subject->state = PayRefundStateLabel((PayRefundState) subject->refund.state);
 		subject->action = ActionForRefund(&subject->refund);
 	}
 	else if (attempt != NULL)
 	{
 		subject->check_at = &attempt->check_at;
-		subject->asked_by = &attempt->asked_by;
+		subject->reports = attempt->reports;
 		subject->state = PayStateLabel((PayState) attempt->state);
 		subject->action = PayAttemptIsOpen((PayState) attempt->state) ?
 			ActionForAttempt(store, record, attempt, &subject->channel) : NO_ACTION;
@@ -417,7 +416,7 @@ Judge(PayStore *store, const PayTask *task, Subject *subject)
 		subject->action = PayRecordWaits(record) ? EXPIRE : NO_ACTION;
 
 	/* what became urgent has a newer task */
-	if (subject->check_at != NULL && *subject->check_at != PAY_NO_TIME && *subject->check_at != task->due_at)
+	if (subject->check_at != NULL && *subject->check_at != PAY_NO_TIME && *subject->check_at != task->queued_for)
 		subject->action = NO_ACTION;
 	return subject->action;
 }
@@ -463,13 +462,28 @@ Update(PayStore *store, const PayTask *task, Subject *subject)
 		PayUpdateAttempt(store, subject->attempt);
 }
 
-/* Move a task to another time, and what it is about with it. */
+/* Move a task to another time; worker: who has it until then, or NULL. */
 static void
-Reschedule(PayStore *store, PayTask *task, Subject *subject, TimestampTz due_at)
+Reschedule(PayStore *store, PayTask *task, TimestampTz due_at, text *worker)
 {
-	task->due_at = *subject->check_at = due_at;
+	task->due_at = due_at;
+	task->asked_by = worker;
 	PayUpdateTask(store, task);
-	Update(store, task, subject);
+}
+
+/* What a hand-out changes of what it is about: most often nothing, so that a lease is one row's write. */
+static void
+NoteHandedOut(Claim *claim, const PayTask *task, Subject *subject)
+{
+	bool		is_pinned = *subject->check_at != PAY_NO_TIME;
+
+	/* of several tasks that an import left about one thing, this one counts from now on */
+	if (!is_pinned)
+		*subject->check_at = task->queued_for;
+	if (subject->action == SUBMIT_REFUND)
+		subject->refund.handed_out_at = claim->now;
+	if (!is_pinned || subject->action == SUBMIT_REFUND)
+		Update(claim->store, task, subject);
 }
 
 /* What a person is told when the schedule of questions is over. */
@@ -549,7 +563,7 @@ CarryOut(Claim *claim, PayTask *task, Subject *subject)
 	else
 		turn = IsHeldBack(subject) ? PutOff(claim, task, subject, &next) : TakeTurn(claim, task, subject, &next);
 	if (turn == NOT_YET)
-		Reschedule(store, task, subject, next);
+		Reschedule(store, task, next, NULL);
 	else if (turn == EXHAUSTED)
 		GiveUp(claim, task, subject);
 	if (turn != ITS_TURN)
@@ -560,11 +574,10 @@ CarryOut(Claim *claim, PayTask *task, Subject *subject)
 		TimeOut(claim, &subject->record, subject->attempt, &subject->channel);
 		subject->state = PayStateLabel((PayState) subject->attempt->state);
 	}
-	*subject->asked_by = claim->worker;
+	NoteHandedOut(claim, task, subject);
 	task->claimed_at = claim->now;
-	if (subject->action == SUBMIT_REFUND)
-		subject->refund.handed_out_at = claim->now;
-	Reschedule(store, task, subject, claim->lease_until);
+	task->reports = subject->reports;
+	Reschedule(store, task, claim->lease_until, claim->worker);
 	HandOut(claim, task, subject);
 }
 

@@ -415,7 +415,6 @@ AskParticipant(PayStore *store, PayHold *hold, const char *state)
 {
 	hold->state = cstring_to_text(state);
 	hold->check_at = GetCurrentTimestamp();
-	hold->asked_by = NULL;
 	PayUpdateHold(store, hold);
 	PayQueueHold(store, hold, hold->check_at);
 }
@@ -549,7 +548,6 @@ Ended(PayStore *store, const PayPayment *payment, PayHold *hold, text *done)
 				 errmsg("hold \"%s\" of order \"%s\" cannot be %s", text_to_cstring(hold->resource),
 						text_to_cstring(payment->order_no), text_to_cstring(done)),
 				 errdetail("It is %s; its participant was not asked to.", text_to_cstring(hold->state))));
-	hold->asked_by = NULL;
 	if (confirms)
 	{
 		hold->state = done;

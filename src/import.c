@@ -182,10 +182,11 @@ WriteAttempts(PayStore *store, const PayOld *old, const PayRecord *record, Times
 		PayAttempt *attempt = record->attempt[i];
 		PayCare		care = PayRecordCare(record, attempt);
 
+		if (care != PAY_NO_CARE)
+			attempt->check_at = care == PAY_END ? now : PayQuestionTime(&old->attempts[i].channel, 0, now);
 		PayInsertAttempt(store, attempt);
 		if (care != PAY_NO_CARE)
-			PayQueueAttempt(store, attempt->pay_no, attempt->attempt, care == PAY_END ? now :
-							PayQuestionTime(&old->attempts[i].channel, 0, now));
+			PayQueueAttempt(store, attempt->pay_no, attempt->attempt, attempt->check_at);
 	}
 }
 

@@ -615,7 +615,6 @@ AddAttempt(PayRecord *record, const Request *request, TimestampTz now)
 	attempt->opened_at = attempt->handed_out_at = now;
 	attempt->reported_at = PAY_NO_TIME;
 	attempt->credential_expires_at = PAY_NO_TIME;
-	attempt->check_at = PAY_NO_TIME;
 	attempt->attempt = routes->n;
 	attempt->route = request->channel->route;
 	attempt->request_id = request->request_id;
@@ -628,9 +627,9 @@ AddAttempt(PayRecord *record, const Request *request, TimestampTz now)
 static void
 InsertAttempt(PayStore *store, PayAttempt *attempt, const PayChannel *channel)
 {
+	attempt->check_at = PayQuestionTime(channel, 0, attempt->opened_at);
 	PayInsertAttempt(store, attempt);
-	PayQueueAttempt(store, attempt->pay_no, attempt->attempt,
-					PayQuestionTime(channel, 0, attempt->opened_at));
+	PayQueueAttempt(store, attempt->pay_no, attempt->attempt, attempt->check_at);
 }
 
 /*

@@ -222,10 +222,14 @@ PayNewRefund(const PayRecord *record, const PayAttempt *attempt, const char *kin
 bool
 PayAddRefund(PayStore *store, const PayAttempt *attempt, PayRefund *refund)
 {
+	bool		is_queued = NeedsWorker((PayRefundState) refund->state);
+
+	if (is_queued)
+		refund->check_at = FirstLook(store, attempt, refund);
 	if (!PayInsertRefund(store, refund))
 		return false;
-	if (NeedsWorker((PayRefundState) refund->state))
-		PayQueueRefund(store, refund, FirstLook(store, attempt, refund));
+	if (is_queued)
+		PayQueueRefund(store, refund, refund->check_at);
 	return true;
 }
 
@@ -492,7 +496,7 @@ StepRefund(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *r
 		refund->check_at = FirstLook(store, attempt, refund);
 		PayQueueRefund(store, refund, refund->check_at);
 	}
-	refund->asked_by = NULL;
+	refund->reports++;
 	PayUpdateRefund(store, refund);
 	SaveRefund(store, record, attempt, news, decision);
 	if (from != to)
@@ -564,7 +568,7 @@ SaveDecided(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *
 		return;
 	}
 	news->refund_before = news->refund_after = (PayRefundState) refund->state;
-	refund->asked_by = NULL;
+	refund->reports++;
 	PayUpdateRefund(store, refund);
 	SaveRefund(store, record, attempt, news, decision);
 }

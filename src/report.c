@@ -508,7 +508,8 @@ PayReportAttempt(PayStore *store, PayRecord *record, const PayReport *report, Ti
 	ApplyReport(record, attempt, &news, decision, now);
 	if (report->channel != NULL && attempt->state == PAY_PAYING)
 		attempt->reported_at = now;
-	attempt->asked_by = NULL;
+	if (PayAttemptIsOpen(attempt_before) || PayAttemptIsOpen((PayState) attempt->state))
+		attempt->reports++;
 	event_news = report->conflict ? PayNewsWithoutId(&news) : news;
 	PaySaveRecord(store, record, attempt, payment_before, attempt_before, &event_news, decision);
 

@@ -181,14 +181,14 @@ typedef struct PayAttempt
 	TimestampTz handed_out_at;
 	TimestampTz reported_at;	/* when the channel last spoke of it while it was paying */
 	TimestampTz credential_expires_at;
+	TimestampTz check_at;		/* when its task was queued for; PAY_NO_TIME: any; PAY_NO_TASK */
+	int32		reports;		/* about it, while it was open */
 	int16		attempt;
 	int16		route;
 	uint8		state;			/* PayState */
 	text	   *request_id;
 	text	   *channel_txn;
 	text	   *credential;
-	TimestampTz check_at;		/* when its task is due; PAY_NO_TIME: as it was opened; PAY_NO_TASK */
-	text	   *asked_by;		/* worker that has a lease and did not report yet */
 } PayAttempt;
 
 typedef struct PayEvent
@@ -268,8 +268,8 @@ typedef struct PayRefund
 	text	   *channel_txn;
 	text	   *of_txn;			/* the channel's transaction that it gives back */
 	TimestampTz handed_out_at;	/* when somebody was told to send it; PAY_NO_TIME: nobody was */
-	TimestampTz check_at;		/* as for an attempt */
-	text	   *asked_by;
+	TimestampTz check_at;		/* as for an attempt, and the next */
+	int32		reports;
 } PayRefund;
 
 typedef struct PayDispute
@@ -298,12 +298,15 @@ typedef struct PayTask
 {
 	PayRowHead	head;
 	TimestampTz due_at;
+	TimestampTz queued_for;		/* due_at as it was queued */
 	TimestampTz claimed_at;
 	PayNumber	pay_no;
+	int32		reports;		/* of what it is about, when it was handed out */
 	int16		attempt;
 	int16		tries;			/* how often it was handed out and answered */
 	text	   *refund_no;
 	text	   *resource;
+	text	   *asked_by;		/* worker that it was handed out to; NULL: it is not handed out */
 } PayTask;
 
 typedef struct PayResource
@@ -329,7 +332,6 @@ typedef struct PayHold
 	bool		tried;			/* the participant's own try was heard of */
 	text	   *state;			/* held, confirming, confirmed, releasing, released */
 	text	   *resource;
-	text	   *asked_by;
 } PayHold;
 
 /* What pay_grant() gave a role, for one merchant or, NULL, for all. */

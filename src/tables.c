@@ -151,14 +151,14 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"handed_out_at", KIND_TIME, 0, ATTEMPT(handed_out_at)},
 			{"reported_at", KIND_TIME, NULLABLE, ATTEMPT(reported_at)},
 			{"credential_expires_at", KIND_TIME, NULLABLE, ATTEMPT(credential_expires_at)},
+			{"check_at", KIND_TIME, NULLABLE | REMAKEABLE, ATTEMPT(check_at)},
+			{"reports", KIND_INT4, REMAKEABLE, ATTEMPT(reports)},
 			{"attempt", KIND_INT2, 0, ATTEMPT(attempt)},
 			{"route", KIND_INT2, 0, ATTEMPT(route)},
 			{"state", KIND_STATE, 0, ATTEMPT(state)},
 			{"request_id", KIND_TEXT, 0, ATTEMPT(request_id)},
 			{"channel_txn", KIND_TEXT, NULLABLE, ATTEMPT(channel_txn)},
-			{"credential", KIND_TEXT, NULLABLE, ATTEMPT(credential)},
-			{"check_at", KIND_TIME, NULLABLE | REMAKEABLE, ATTEMPT(check_at)},
-			{"asked_by", KIND_TEXT, NULLABLE | REMAKEABLE, ATTEMPT(asked_by)}
+			{"credential", KIND_TEXT, NULLABLE, ATTEMPT(credential)}
 		},
 		1, {
 			{UNIQUE, 1, {"trade_no"}}
@@ -252,7 +252,7 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"of_txn", KIND_TEXT, NULLABLE, REFUND(of_txn)},
 			{"handed_out_at", KIND_TIME, NULLABLE, REFUND(handed_out_at)},
 			{"check_at", KIND_TIME, NULLABLE | REMAKEABLE, REFUND(check_at)},
-			{"asked_by", KIND_TEXT, NULLABLE | REMAKEABLE, REFUND(asked_by)}
+			{"reports", KIND_INT4, REMAKEABLE, REFUND(reports)}
 		},
 		2, {
 			{UNIQUE | ARBITER, 2, {"merchant", "refund_no"}},
@@ -283,14 +283,17 @@ const PayTable pay_tables[PAY_TABLES] = {
 	},
 	[PAY_TASK_TABLE] = {
 		"pay_task", sizeof(PayTask), false,
-		7, {
+		10, {
 			{"due_at", KIND_TIME, 0, TASK(due_at)},
+			{"queued_for", KIND_TIME, 0, TASK(queued_for)},
 			{"claimed_at", KIND_TIME, NULLABLE, TASK(claimed_at)},
 			{"pay_no", KIND_UUID, 0, TASK(pay_no)},
+			{"reports", KIND_INT4, 0, TASK(reports)},
 			{"attempt", KIND_INT2, 0, TASK(attempt)},
 			{"tries", KIND_INT2, 0, TASK(tries)},
 			{"refund_no", KIND_TEXT, NULLABLE, TASK(refund_no)},
-			{"resource", KIND_TEXT, NULLABLE, TASK(resource)}
+			{"resource", KIND_TEXT, NULLABLE, TASK(resource)},
+			{"asked_by", KIND_TEXT, NULLABLE, TASK(asked_by)}
 		},
 		1, {
 			{LOOKUP, 1, {"due_at"}}
@@ -312,7 +315,7 @@ const PayTable pay_tables[PAY_TABLES] = {
 	},
 	[PAY_HOLD_TABLE] = {
 		"pay_hold", sizeof(PayHold), false,
-		10, {
+		9, {
 			{"pay_no", KIND_UUID, 0, HOLD(pay_no)},
 			{"quantity", KIND_INT8, 0, HOLD(quantity)},
 			{"taken_at", KIND_TIME, 0, HOLD(taken_at)},
@@ -321,8 +324,7 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"external", KIND_BOOL, 0, HOLD(external)},
 			{"tried", KIND_BOOL, 0, HOLD(tried)},
 			{"state", KIND_TEXT, 0, HOLD(state)},
-			{"resource", KIND_TEXT, 0, HOLD(resource)},
-			{"asked_by", KIND_TEXT, NULLABLE, HOLD(asked_by)}
+			{"resource", KIND_TEXT, 0, HOLD(resource)}
 		},
 		1, {
 			{UNIQUE, 2, {"pay_no", "resource"}}

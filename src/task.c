@@ -56,7 +56,7 @@ Queue(PayStore *store, PayNumber pay_no, int attempt, text *refund_no, text *res
 	PayTask		task;
 
 	memset(&task, 0, sizeof(task));
-	task.due_at = due_at;
+	task.due_at = task.queued_for = due_at;
 	task.claimed_at = PAY_NO_TIME;
 	task.pay_no = pay_no;
 	task.attempt = attempt;

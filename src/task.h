@@ -8,8 +8,11 @@
  * the queue, and a task that finds nothing to do is dropped.
  *
  * There may be several rows about one thing, when it became urgent after the
- * first was queued.  The thing's check_at says which of them counts: the one of
- * that due time, or any while it is PAY_NO_TIME.
+ * first was queued.  The thing's check_at says which of them counts: the one that
+ * was queued for that time, or any while it is PAY_NO_TIME.
+ *
+ * A lease is in the task's row alone: handing out by the hundred writes one row
+ * for each, and nothing that other calls read.
  */
 #ifndef PAY_TASK_H
 #define PAY_TASK_H

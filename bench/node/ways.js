@@ -97,7 +97,7 @@ function recipe({ connections }) {
 		payment: `INSERT INTO recipe.payment (pay_no, amount, last_seq, state, currency, order_no, routes) VALUES ($1, $2, 1, 'p', $3, $4, '{2}')`,
 		lock: `SELECT p.pay_no, p.state, p.last_seq, a.state AS attempt_state, a.amount, p.currency
 			FROM recipe.attempt a JOIN recipe.payment p USING (pay_no) WHERE a.trade_no = $1 FOR UPDATE OF p`,
-		attemptPaid: `UPDATE recipe.attempt SET state = 'P', amount_collected = $2, channel_txn = $3 WHERE trade_no = $1`,
+		attemptPaid: `UPDATE recipe.attempt SET state = 'P', amount_collected = $2, channel_txn = $3, reports = 1 WHERE trade_no = $1`,
 		paymentPaid: `UPDATE recipe.payment SET state = 'P', winner = 1, amount_collected = $2, last_seq = $3 WHERE pay_no = $1`,
 		paid: `INSERT INTO recipe.event (pay_no, occurred_at, amount, seq, attempt, reported, decision, payment_before, payment_after,
 				attempt_before, attempt_after, source, message_id, currency, channel_txn, payload)

@@ -443,7 +443,7 @@ BEGIN
 		SELECT state, currency, merchant, winner, routes, end_requested, valid_until, last_seq, replaced_by INTO v_pay
 			FROM plpgsql.payment p WHERE p.pay_no = callback.pay_no FOR NO KEY UPDATE;
 		IF FOUND THEN
-			SELECT a.state, a.amount, a.amount_to_capture, a.amount_collected, a.channel_txn, a.asked_by, c.channel,
+			SELECT a.state, a.amount, a.amount_to_capture, a.amount_collected, a.channel_txn, c.channel,
 					c.schedule[1] AS first_look INTO v_try
 				FROM plpgsql.attempt a JOIN plpgsql.channel c USING (route) WHERE a.trade_no = v_trade_no;
 		END IF;
@@ -540,7 +540,7 @@ BEGIN
 		UPDATE plpgsql.attempt SET state = v_state, amount_collected = CASE WHEN v_state = 'P' THEN p_amount END,
 				amount_to_capture = CASE WHEN v_state = 'x' THEN coalesce(p_amount, amount_to_capture, amount) ELSE amount_to_capture END,
 				amount_reserved = CASE WHEN refund_no IS NOT NULL THEN p_amount END,
-				channel_txn = coalesce(p_channel_txn, channel_txn), asked_by = NULL
+				channel_txn = coalesce(p_channel_txn, channel_txn), reports = reports + 1
 			WHERE trade_no = v_trade_no;
 		-- What is open again, or captured, is to be asked about; what is to end now is to be closed at once.
 		v_over := v_payment_state IN ('P', 'C', 'r') OR v_pay.replaced_by IS NOT NULL;
@@ -555,8 +555,8 @@ BEGIN
 		IF v_over AND v_waits AND cardinality(v_pay.routes) > 1 THEN
 			PERFORM plpgsql.end_soon(callback.pay_no, cardinality(v_pay.routes), '{p,a,x,u}', v_trade_no);
 		END IF;
-	ELSIF v_try.asked_by IS NOT NULL THEN
-		UPDATE plpgsql.attempt SET asked_by = NULL WHERE trade_no = v_trade_no;
+	ELSIF v_state NOT IN ('P', 'f', 'C', 'r') THEN
+		UPDATE plpgsql.attempt SET reports = reports + 1 WHERE trade_no = v_trade_no;
 	END IF;
 	IF v_payment_state = 'P' AND v_pay.state <> 'P' THEN
 		UPDATE plpgsql.payment SET state = 'P', winner = callback.attempt, amount_collected = p_amount,

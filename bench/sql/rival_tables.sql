@@ -64,17 +64,17 @@ CREATE TABLE attempt (
 	opened_at timestamptz NOT NULL DEFAULT now(),
 	handed_out_at timestamptz NOT NULL DEFAULT now(),
 	credential_expires_at timestamptz,
+	amount_extra bigint,
+	amount_reserved bigint,
+	amount_refunded bigint,
+	check_at timestamptz DEFAULT now() + interval '15 seconds',
+	reports integer NOT NULL DEFAULT 0,
 	attempt smallint NOT NULL,
 	route smallint NOT NULL,
 	state "char" NOT NULL,
 	request_id text COLLATE "C" NOT NULL,
 	channel_txn text COLLATE "C",
-	credential text COLLATE "C",
-	amount_extra bigint,
-	amount_reserved bigint,
-	amount_refunded bigint,
-	check_at timestamptz,
-	asked_by text COLLATE "C"
+	credential text COLLATE "C"
 ) WITH (fillfactor = 90);
 
 CREATE TABLE event (
@@ -150,19 +150,22 @@ CREATE TABLE refund (
 	reason text COLLATE "C",
 	channel_txn text COLLATE "C",
 	check_at timestamptz,
-	asked_by text COLLATE "C",
+	reports integer NOT NULL DEFAULT 0,
 	PRIMARY KEY (merchant, refund_no)
 ) WITH (fillfactor = 90);
 CREATE INDEX refund_payment_idx ON refund (pay_no);
 
 CREATE TABLE task (
 	due_at timestamptz NOT NULL,
+	queued_for timestamptz NOT NULL DEFAULT clock_timestamp(),
 	claimed_at timestamptz,
 	pay_no uuid NOT NULL,
+	reports integer NOT NULL DEFAULT 0,
 	attempt smallint NOT NULL DEFAULT 0,
 	tries smallint NOT NULL DEFAULT 0,
 	refund_no text COLLATE "C",
-	resource text COLLATE "C"
+	resource text COLLATE "C",
+	asked_by text COLLATE "C"
 );
 CREATE INDEX task_due_idx ON task (due_at);
 

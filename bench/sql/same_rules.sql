@@ -253,10 +253,10 @@ BEGIN
 	END IF;
 	-- the first question's time is not the attempt's; that of what came later is
 	WITH ours AS (
-		SELECT p.order_no, t.attempt, t.refund_no IS NOT NULL AS refund, count(*), count(*) FILTER (WHERE t.due_at = a.check_at) AS counting
+		SELECT p.order_no, t.attempt, t.refund_no IS NOT NULL AS refund, count(*), count(*) FILTER (WHERE coalesce(t.queued_for = a.check_at, true)) AS counting
 		FROM pay_task t JOIN pay_payment p USING (pay_no) JOIN pay_attempt a USING (pay_no, attempt) GROUP BY 1, 2, 3
 	), theirs AS (
-		SELECT p.order_no, t.attempt, t.refund_no IS NOT NULL, count(*), count(*) FILTER (WHERE t.due_at = a.check_at)
+		SELECT p.order_no, t.attempt, t.refund_no IS NOT NULL, count(*), count(*) FILTER (WHERE coalesce(t.due_at = a.check_at, true))
 		FROM plpgsql.task t JOIN plpgsql.payment p USING (pay_no) JOIN plpgsql.attempt a USING (pay_no, attempt) GROUP BY 1, 2, 3
 	)
 	SELECT string_agg(t::text, E'\n' ORDER BY t::text) INTO differs FROM (

@@ -166,13 +166,19 @@ FROM batches_test.answer GROUP BY 1 ORDER BY 1;
 SELECT o.n, batches_test.masked(o.row_) AS one, batches_test.masked(m.row_) AS many
 FROM batches_test.answer o FULL JOIN batches_test.answer m ON m.n = o.n AND m.shop = 'many'
 WHERE o.shop = 'one' AND batches_test.masked(o.row_) IS DISTINCT FROM batches_test.masked(m.row_);
+-- How many tasks there are about an attempt or a refund, and how many of them count.
+CREATE FUNCTION batches_test.tasks(pay_no uuid, attempt smallint, refund_no text, check_at timestamptz) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_build_object('tasks', count(*), 'count', count(*) FILTER (WHERE t.queued_for = tasks.check_at)) FROM pay_task t
+	WHERE (t.pay_no, t.attempt) = (tasks.pay_no, tasks.attempt) AND t.refund_no IS NOT DISTINCT FROM tasks.refund_no
+$$;
 CREATE VIEW batches_test.left_behind AS
 	SELECT p.merchant AS shop, p.order_no, 'payment' AS what, batches_test.masked(to_jsonb(p) - '{created_at,valid_until}'::text[]) AS row_ FROM pay_payment p
 	UNION ALL SELECT p.merchant, p.order_no, 'attempt', batches_test.masked(to_jsonb(a) - '{handed_out_at,reported_at,check_at}'::text[]
-		|| jsonb_build_object('is_queued', a.check_at IS NOT NULL)) FROM pay_attempt a JOIN pay_payment p USING (pay_no)
+		|| batches_test.tasks(a.pay_no, a.attempt, NULL, a.check_at)) FROM pay_attempt a JOIN pay_payment p USING (pay_no)
 	UNION ALL SELECT p.merchant, p.order_no, 'event', batches_test.masked(to_jsonb(e)) FROM pay_event e JOIN pay_payment p USING (pay_no)
 	UNION ALL SELECT p.merchant, p.order_no, 'review', batches_test.masked(to_jsonb(v)) FROM pay_review v JOIN pay_payment p USING (pay_no)
-	UNION ALL SELECT p.merchant, p.order_no, 'refund', batches_test.masked(to_jsonb(r)) FROM pay_refund r JOIN pay_payment p USING (pay_no)
+	UNION ALL SELECT p.merchant, p.order_no, 'refund', batches_test.masked(to_jsonb(r) - 'check_at'
+		|| batches_test.tasks(r.pay_no, r.attempt, r.refund_no, r.check_at)) FROM pay_refund r JOIN pay_payment p USING (pay_no)
 	UNION ALL SELECT p.merchant, p.order_no, 'hold', h.state FROM pay_hold h JOIN pay_payment p USING (pay_no);
 SELECT what, count(*) FILTER (WHERE shop = 'one') = count(*) FILTER (WHERE shop = 'many') AS equal, count(*) > 20 AS enough
 FROM batches_test.left_behind WHERE shop IN ('one', 'many') GROUP BY what ORDER BY what;

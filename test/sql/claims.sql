@@ -59,15 +59,18 @@ CREATE FUNCTION claims_test.due_in(order_no text, at_least numeric, at_most nume
 	FROM pay_task t WHERE t.pay_no::text = claims_test.pay_no(order_no)
 $$;
 
+-- Who was handed an order's task, or a refund's, and has not reported since?
+CREATE FUNCTION claims_test.asked(order_no text, refund_no text DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
+	SELECT t.asked_by FROM pay_task t JOIN pay_attempt a USING (pay_no, attempt) LEFT JOIN pay_refund r USING (pay_no, refund_no)
+	WHERE t.pay_no::text = claims_test.pay_no(order_no) AND t.refund_no IS NOT DISTINCT FROM asked.refund_no AND t.reports = coalesce(r.reports, a.reports)
+$$;
+
 -- The queue is one for all. What is not looked at here is put aside, by a hundred
 -- years, and back at the end.
 CREATE FUNCTION claims_test.move(to_move interval, at_least timestamptz, below timestamptz) RETURNS void
 LANGUAGE plpgsql SET session_replication_role = 'replica' AS $$
 BEGIN
 	UPDATE pay_task SET due_at = due_at + to_move, claimed_at = claimed_at + to_move WHERE due_at >= at_least AND due_at < below;
-	UPDATE pay_attempt SET check_at = check_at + to_move WHERE check_at >= at_least AND check_at < below;
-	UPDATE pay_refund SET check_at = check_at + to_move WHERE check_at >= at_least AND check_at < below;
-	UPDATE pay_hold SET check_at = check_at + to_move WHERE check_at >= at_least AND check_at < below;
 END
 $$;
 CREATE FUNCTION claims_test.put_aside() RETURNS void LANGUAGE sql AS
@@ -95,7 +98,7 @@ SELECT * FROM claims_test.claim();
 SELECT claims_test.open('A1');
 SELECT * FROM claims_test.queue('A1');
 SELECT due_at - opened_at BETWEEN '10 h' AND '12 h' AS waits FROM pay_task t JOIN pay_attempt a USING (pay_no) WHERE pay_no::text = claims_test.pay_no('A1');
-SELECT check_at IS NULL AS as_opened, asked_by FROM pay_attempt WHERE pay_no::text = claims_test.pay_no('A1');
+SELECT check_at = queued_for AS counts, asked_by FROM pay_attempt JOIN pay_task USING (pay_no) WHERE pay_no::text = claims_test.pay_no('A1');
 CREATE TEMP TABLE seen AS SELECT t.ctid AS place, t.xmin::text AS writer, t::text AS task FROM pay_task t WHERE pay_no::text = claims_test.pay_no('A1');
 SELECT claims_test.open('A1'), claims_test.open('A1', request_id => 'R2');
 SELECT decision FROM pay_credential(trade_no => claims_test.trade_no('A1'), credential => 'prepay_id=1', valid_for => '1000 h');
@@ -107,6 +110,7 @@ SELECT claims_test.pass('9 h');
 SELECT * FROM claims_test.claim();
 -- Due.
 SELECT claims_test.pass('3 h');
+CREATE TEMP TABLE before_claim AS SELECT ctid AS place, a::text AS attempt FROM pay_attempt a WHERE pay_no::text = claims_test.pay_no('A1');
 CREATE TEMP TABLE handed_out AS
 SELECT clock_timestamp() AS from_time, clock_timestamp() AS to_time, c.* FROM pay_claim(worker => 'w1', max_tasks => 1, lease => '1 h') c;
 UPDATE handed_out SET to_time = clock_timestamp();
@@ -114,22 +118,24 @@ SELECT action, trade_no = replace(claims_test.trade_no('A1'), '-', '') AS trade_
 	merchant, order_no, state, channel, method, amount, currency, quantity, channel_txn, tries,
 	lease_until BETWEEN from_time AND to_time + interval '1 h' AND lease_until > from_time + interval '59 min' AS lease_until
 FROM handed_out;
--- A lease: the row says until when, the attempt who. Nobody else gets it, nor does he again.
-SELECT t.due_at = h.lease_until AS due_at, a.check_at = t.due_at AS check_at, a.asked_by, t.tries
+-- A lease: the row says until when, and who. Nobody else gets it, nor does he again.
+SELECT t.due_at = h.lease_until AS due_at, a.check_at = t.queued_for AS counts, t.asked_by, t.tries
 FROM pay_task t JOIN pay_attempt a USING (pay_no) JOIN handed_out h ON a.pay_no = pay_number(h.pay_no);
+-- It is nowhere else: what others read is the same, to the byte.
+SELECT count(*) AS same FROM pay_attempt a JOIN before_claim b ON (b.place, b.attempt) = (a.ctid, a::text);
 SELECT * FROM claims_test.claim('w2');
 SELECT * FROM claims_test.claim('w1');
-DROP TABLE handed_out, seen;
+DROP TABLE handed_out, seen, before_claim;
 
 -- unanswered: he died. When the lease is over it is the next one's, as the same question.
 SELECT claims_test.pass('1 h');
 SELECT * FROM claims_test.claim('w2');
-SELECT asked_by FROM pay_attempt WHERE pay_no::text = claims_test.pay_no('A1');
--- answered: any report takes his name off, and the queue is not touched. When the
+SELECT claims_test.asked('A1') AS asked_by;
+-- answered: any report is counted, and the queue is not touched. When the
 -- lease is over it is not anybody's: it waits for the next question, counted from
 -- the hand-out, up to a fifth later.
 SELECT claims_test.report('A1', 'unknown');
-SELECT asked_by, check_at IS NOT NULL AS leased FROM pay_attempt WHERE pay_no::text = claims_test.pay_no('A1');
+SELECT claims_test.asked('A1') AS asked_by;
 SELECT * FROM claims_test.claim('w1');
 SELECT claims_test.due_in('A1', 1, 1);
 SELECT claims_test.pass('1 h');
@@ -139,7 +145,7 @@ SELECT claims_test.pass('23 h');
 SELECT * FROM claims_test.claim('w1');
 -- Now the caller's own step is the answer.
 SELECT decision, state FROM pay_transition(trade_no => claims_test.trade_no('A1'), to_state => 'unknown');
-SELECT asked_by FROM pay_attempt WHERE pay_no::text = claims_test.pay_no('A1');
+SELECT claims_test.asked('A1') AS asked_by;
 SELECT claims_test.pass('1 h');
 SELECT * FROM claims_test.claim('w1');
 SELECT claims_test.due_in('A1', 39, 47);
@@ -169,7 +175,7 @@ SELECT claims_test.open('A2');
 SELECT claims_test.pass('12 h');
 SELECT action FROM claims_test.claim('w1');
 SELECT decision FROM pay_callback('claim', NULL, claims_test.trade_no('A2'), 'paid', 99, 'CNY');
-SELECT asked_by FROM pay_attempt WHERE pay_no::text = claims_test.pay_no('A2');
+SELECT claims_test.asked('A2') AS asked_by;
 -- unanswered: all workers are down for longer than the whole schedule. A dead worker loses nothing.
 SELECT claims_test.open('A3');
 SELECT claims_test.pass('12 h');
@@ -335,6 +341,9 @@ SELECT * FROM claims_test.queue('O5');
 -- two rows about one attempt only one is handed out. A payment that is missing may still
 -- come (a restore under way): its task stays, and a person is told once.
 SELECT claims_test.open('O6');
+SET session_replication_role = replica;
+UPDATE pay_attempt SET check_at = NULL WHERE pay_no::text = claims_test.pay_no('O6');
+RESET session_replication_role;
 INSERT INTO pay_task (due_at, pay_no, attempt, refund_no, resource) VALUES
 	(now(), '019b76da-8000-8000-8001-23456789abcd', 1, NULL, NULL),
 	(now(), claims_test.pay_no('O6')::uuid, 2, NULL, NULL),
@@ -361,14 +370,14 @@ SELECT attempt, refund_no, due, tries FROM claims_test.queue('R1') WHERE refund_
 SELECT action, trade_no = replace(claims_test.trade_no('R1'), '-', '') AS trade_no, refund_no, resource, merchant, order_no, state, channel, method,
 	amount, currency, quantity, channel_txn, tries
 FROM pay_claim(worker => 'w1', max_tasks => 10, lease => '1 h');
-SELECT state, asked_by FROM pay_refund WHERE merchant = 'claim' AND refund_no = 'r1';
+SELECT state, claims_test.asked('R1', 'r1') AS asked_by FROM pay_refund WHERE merchant = 'claim' AND refund_no = 'r1';
 SELECT * FROM claims_test.claim('w2');
 -- unanswered: the next one submits it again, by the same number
 SELECT claims_test.pass('1 h');
 SELECT * FROM claims_test.claim('w2');
 -- The channel took it: asked about by the schedule.
 SELECT claims_test.step_refund('r1', 'processing');
-SELECT state, asked_by FROM pay_refund WHERE merchant = 'claim' AND refund_no = 'r1';
+SELECT state, claims_test.asked('R1', 'r1') AS asked_by FROM pay_refund WHERE merchant = 'claim' AND refund_no = 'r1';
 SELECT claims_test.pass('1 h');
 SELECT * FROM claims_test.claim('w1');
 SELECT due FROM claims_test.queue('R1') WHERE refund_no = 'r1';
@@ -376,11 +385,11 @@ SELECT claims_test.pass('23 h');
 SELECT * FROM claims_test.claim('w1');
 -- Nobody knows: asked about still; any report is an answer.
 SELECT decision, state FROM pay_refund_callback(channel => 'claim', callback_id => NULL, refund_no => 'r1', reported => 'unknown', merchant => 'claim');
-SELECT asked_by FROM pay_refund WHERE merchant = 'claim' AND refund_no = 'r1';
+SELECT claims_test.asked('R1', 'r1') AS asked_by;
 SELECT claims_test.pass('48 h');
 SELECT * FROM claims_test.claim('w1');
 SELECT decision FROM pay_refund_callback(channel => 'claim', callback_id => NULL, refund_no => 'r1', reported => 'succeeded', amount => 29, currency => 'CNY', merchant => 'claim');
-SELECT asked_by FROM pay_refund WHERE merchant = 'claim' AND refund_no = 'r1';
+SELECT claims_test.asked('R1', 'r1') AS asked_by;
 -- Past the schedule's end: a review that names it, and it stays unknown and reserved.
 SELECT claims_test.pass('100 h');
 SELECT * FROM claims_test.claim('w1');
@@ -509,21 +518,21 @@ SELECT action FROM claims_test.claim('w1');
 CREATE TEMP TABLE before AS SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) AS md5 FROM pay_task t;
 SELECT statement, test.try(statement) AS refused FROM unnest(ARRAY[
 	$$UPDATE pay_task SET due_at = due_at + interval '1 h' WHERE pay_no::text = claims_test.pay_no('G1')$$,
-	$$UPDATE pay_task SET claimed_at = NULL, tries = 0 WHERE pay_no::text = claims_test.pay_no('G1')$$,
+	$$UPDATE pay_task SET claimed_at = NULL, tries = 0, asked_by = 'w9', queued_for = now(), reports = 9 WHERE pay_no::text = claims_test.pay_no('G1')$$,
 	$$UPDATE pay_task SET attempt = 2, refund_no = 'r', resource = 'a:b' WHERE pay_no::text = claims_test.pay_no('G1')$$,
 	$$DELETE FROM pay_task WHERE pay_no::text = claims_test.pay_no('G1')$$,
 	$$TRUNCATE pay_task$$,
 	$$UPDATE pay_attempt SET check_at = NULL WHERE pay_no::text = claims_test.pay_no('G1')$$,
-	$$UPDATE pay_attempt SET asked_by = NULL WHERE pay_no::text = claims_test.pay_no('G1')$$,
+	$$UPDATE pay_attempt SET reports = reports + 1 WHERE pay_no::text = claims_test.pay_no('G1')$$,
 	$$UPDATE pay_refund SET check_at = now() WHERE merchant = 'claim' AND refund_no = 'r1'$$,
-	$$UPDATE pay_refund SET asked_by = 'w9' WHERE merchant = 'claim' AND refund_no = 'r1'$$]) AS s (statement);
+	$$UPDATE pay_refund SET reports = 9 WHERE merchant = 'claim' AND refund_no = 'r1'$$]) AS s (statement);
 UPDATE pay_task SET due_at = due_at WHERE pay_no::text = claims_test.pay_no('G1');
 SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) = before.md5 AS nothing_changed FROM pay_task t, before GROUP BY before.md5;
 DROP TABLE before;
 -- direct UPDATE: what changes nothing that the queue is about leaves it alone. Nobody else gets it within the lease.
 UPDATE pay_attempt SET channel_txn = 'by hand' WHERE pay_no::text = claims_test.pay_no('G1');
 SELECT * FROM claims_test.claim('w2');
-SELECT asked_by FROM pay_attempt WHERE pay_no::text = claims_test.pay_no('G1');
+SELECT claims_test.asked('G1') AS asked_by;
 -- What it makes necessary is queued, as by the functions: close, void, ask, submit.
 SELECT claims_test.open('G2'), claims_test.open('G3'), claims_test.open('G4');
 SELECT claims_test.report('G3', 'failed'), claims_test.report('G4', 'failed');
@@ -560,13 +569,13 @@ SELECT claims_test.put_aside();
 -- at there is one row that counts, or a review says that its schedule is over.
 SELECT 'attempt' AS of, order_no, a.attempt, a.state::text FROM pay_attempt a JOIN pay_payment p USING (pay_no)
 WHERE p.merchant IN ('claim', 'claim-2') AND a.state::text IN ('paying', 'authorized', 'capturing', 'unknown', 'closing')
-	AND (SELECT count(*) FROM pay_task t WHERE t.pay_no = a.pay_no AND t.attempt = a.attempt AND t.refund_no IS NULL AND coalesce(a.check_at = t.due_at, true))
+	AND (SELECT count(*) FROM pay_task t WHERE t.pay_no = a.pay_no AND t.attempt = a.attempt AND t.refund_no IS NULL AND coalesce(a.check_at = t.queued_for, true))
 		+ (SELECT count(*) FROM pay_review v WHERE v.pay_no = a.pay_no AND v.attempt = a.attempt AND v.kind = 'exhausted' AND v.refund_no IS NULL) <> 1
 	AND NOT (order_no = 'C14' AND a.attempt = 2)	-- exhausted, and then to be closed
 UNION ALL
 SELECT 'refund', refund_no, attempt, state::text FROM pay_refund r
 WHERE merchant IN ('claim', 'claim-2') AND state::text IN ('requested', 'processing', 'unknown')
-	AND (SELECT count(*) FROM pay_task t WHERE t.pay_no = r.pay_no AND t.refund_no = r.refund_no AND coalesce(r.check_at = t.due_at, true))
+	AND (SELECT count(*) FROM pay_task t WHERE t.pay_no = r.pay_no AND t.refund_no = r.refund_no AND coalesce(r.check_at = t.queued_for, true))
 		+ (SELECT count(*) FROM pay_review v WHERE v.pay_no = r.pay_no AND v.refund_no = r.refund_no AND v.kind = 'exhausted') <> 1;
 -- And in the end each of them is handed out once, and nothing else.
 SELECT claims_test.put_back();

@@ -67,7 +67,7 @@ WHERE (answer = 'PY423') <> CASE relation
 	WHEN 'pay_payment' THEN "column" IN ('pay_no', 'merchant', 'order_no', 'amount', 'currency', 'created_at', 'last_seq', 'routes',
 		'amount_refunded', 'replaced_by', 'holds')
 	WHEN 'pay_attempt' THEN "column" IN ('trade_no', 'pay_no', 'attempt', 'route', 'amount', 'request_id', 'opened_at',
-		'amount_extra', 'amount_reserved', 'amount_refunded', 'amount_overdrawn', 'reported_at', 'check_at', 'asked_by')
+		'amount_extra', 'amount_reserved', 'amount_refunded', 'amount_overdrawn', 'reported_at', 'check_at', 'reports')
 	WHEN 'pay_event' THEN true
 	WHEN 'pay_review' THEN true		-- pay_review_resolve() is the way
 	WHEN 'pay_refund' THEN "column" NOT IN ('state', 'reason', 'channel_txn')

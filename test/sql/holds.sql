@@ -58,9 +58,6 @@ CREATE FUNCTION holds_test.move(to_move interval, at_least timestamptz, below ti
 LANGUAGE plpgsql SET session_replication_role = 'replica' AS $$
 BEGIN
 	UPDATE pay_task SET due_at = due_at + to_move, claimed_at = claimed_at + to_move WHERE due_at >= at_least AND due_at < below;
-	UPDATE pay_attempt SET check_at = check_at + to_move WHERE check_at >= at_least AND check_at < below;
-	UPDATE pay_refund SET check_at = check_at + to_move WHERE check_at >= at_least AND check_at < below;
-	UPDATE pay_hold SET check_at = check_at + to_move WHERE check_at >= at_least AND check_at < below;
 END
 $$;
 CREATE FUNCTION holds_test.put_aside() RETURNS void LANGUAGE sql AS
@@ -343,12 +340,13 @@ SELECT * FROM holds_test.holds('H1');
 SELECT action, trade_no, refund_no, resource, pay_number(pay_no)::text = holds_test.pay_no('H1') AS pay_no, merchant, order_no, state, channel, method, amount, currency, quantity, channel_txn, tries
 FROM pay_claim(worker => 'w1', max_tasks => 10, lease => '1 h', actions => '{confirm_hold}');
 SELECT * FROM holds_test.claim('w2');
-SELECT asked_by FROM pay_hold WHERE pay_no::text = holds_test.pay_no('H1') AND resource = 'hotel:H1';
+SELECT asked_by FROM pay_task WHERE pay_no::text = holds_test.pay_no('H1') AND resource = 'hotel:H1';
 SELECT holds_test.pass('1 h');
 SELECT * FROM holds_test.claim('w2');
 SELECT * FROM holds_test.done('H1', 'hotel:H1', 'confirmed');
 SELECT * FROM holds_test.done('H1', 'hotel:H1', 'confirmed');
-SELECT asked_by FROM pay_hold WHERE pay_no::text = holds_test.pay_no('H1') AND resource = 'hotel:H1';
+-- The queue is not touched: his task goes when it is due.
+SELECT asked_by FROM pay_task WHERE pay_no::text = holds_test.pay_no('H1') AND resource = 'hotel:H1';
 SELECT * FROM holds_test.done('H1', 'hotel:H1', 'tried');
 SELECT test.try($$SELECT decision FROM holds_test.done('H1', 'hotel:H1', 'released')$$);
 SELECT holds_test.pass('1 h');
@@ -495,7 +493,7 @@ SELECT statement, test.try(statement) AS refused FROM unnest(ARRAY[
 	$$UPDATE pay_hold SET quantity = 2 WHERE resource = 'coupon:G1'$$,
 	$$UPDATE pay_hold SET tried = true WHERE resource = 'hotel:G1'$$,
 	$$UPDATE pay_hold SET external = true, position = 9 WHERE resource = 'coupon:G1'$$,
-	$$UPDATE pay_hold SET check_at = now(), asked_by = 'w' WHERE resource = 'hotel:G1'$$,
+	$$UPDATE pay_hold SET check_at = now() WHERE resource = 'hotel:G1'$$,
 	$$DELETE FROM pay_hold WHERE resource = 'coupon:G1'$$,
 	$$TRUNCATE pay_hold$$,
 	$$UPDATE pay_payment SET holds = NULL WHERE pay_no::text = holds_test.pay_no('G1')$$,

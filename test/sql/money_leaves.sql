@@ -92,9 +92,6 @@ CREATE FUNCTION money.move(to_move interval, at_least timestamptz, below timesta
 LANGUAGE plpgsql SET session_replication_role = 'replica' AS $$
 BEGIN
 	UPDATE pay_task SET due_at = due_at + to_move, claimed_at = claimed_at + to_move WHERE due_at >= at_least AND due_at < below;
-	UPDATE pay_attempt SET check_at = check_at + to_move WHERE check_at >= at_least AND check_at < below;
-	UPDATE pay_refund SET check_at = check_at + to_move WHERE check_at >= at_least AND check_at < below;
-	UPDATE pay_hold SET check_at = check_at + to_move WHERE check_at >= at_least AND check_at < below;
 END
 $$;
 -- Time passes for one order.
@@ -104,9 +101,9 @@ DECLARE
 	this CONSTANT uuid := money.pay_no(order_no);
 BEGIN
 	UPDATE pay_task SET due_at = due_at - time_span, claimed_at = claimed_at - time_span WHERE pay_no = this;
-	UPDATE pay_attempt SET check_at = check_at - time_span, opened_at = opened_at - time_span, handed_out_at = handed_out_at - time_span,
+	UPDATE pay_attempt SET opened_at = opened_at - time_span, handed_out_at = handed_out_at - time_span,
 		reported_at = reported_at - time_span, credential_expires_at = credential_expires_at - time_span WHERE pay_no = this;
-	UPDATE pay_refund SET check_at = check_at - time_span, requested_at = requested_at - time_span, handed_out_at = handed_out_at - time_span WHERE pay_no = this;
+	UPDATE pay_refund SET requested_at = requested_at - time_span, handed_out_at = handed_out_at - time_span WHERE pay_no = this;
 	UPDATE pay_event SET recorded_at = recorded_at - time_span WHERE pay_no = this;
 	UPDATE pay_payment SET created_at = created_at - time_span WHERE pay_no = this;
 END

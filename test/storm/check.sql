@@ -439,7 +439,7 @@ UNION ALL
 	FROM pay_attempt a
 	WHERE a.state::text IN ('paying', 'authorized', 'capturing', 'unknown', 'closing')
 		AND NOT EXISTS (SELECT FROM storm.task t WHERE t.what = 'attempt' AND t.pay_no = a.pay_no AND t.attempt = a.attempt
-			AND (a.check_at IS NULL OR t.due_at = a.check_at))
+			AND (a.check_at IS NULL OR t.queued_for = a.check_at))
 		AND NOT (a.check_at IS NOT DISTINCT FROM '-infinity' AND EXISTS (SELECT FROM pay_review r
 			WHERE r.pay_no = a.pay_no AND r.attempt = a.attempt AND r.refund_no IS NULL AND r.kind = 'exhausted'))
 UNION ALL
@@ -447,7 +447,7 @@ UNION ALL
 	FROM pay_refund f
 	WHERE f.state::text IN ('requested', 'processing', 'unknown')
 		AND NOT EXISTS (SELECT FROM storm.task t WHERE t.what = 'refund' AND t.pay_no = f.pay_no AND t.refund_no = f.refund_no
-			AND (f.check_at IS NULL OR t.due_at = f.check_at))
+			AND (f.check_at IS NULL OR t.queued_for = f.check_at))
 		AND NOT (f.check_at IS NOT DISTINCT FROM '-infinity' AND EXISTS (SELECT FROM pay_review r
 			WHERE r.pay_no = f.pay_no AND r.refund_no = f.refund_no AND r.kind = 'exhausted'))
 UNION ALL
@@ -457,7 +457,7 @@ UNION ALL
 	WHERE (h.state = 'confirming' OR h.state = 'releasing' AND h.position = (SELECT max(o.position) FROM pay_hold o
 			WHERE o.pay_no = h.pay_no AND o.state = 'releasing'))
 		AND NOT EXISTS (SELECT FROM storm.task t WHERE t.what = 'hold' AND t.pay_no = h.pay_no AND t.resource = h.resource
-			AND (h.check_at IS NULL OR t.due_at = h.check_at))
+			AND (h.check_at IS NULL OR t.queued_for = h.check_at))
 UNION ALL
 	-- and an order that nobody pays gives back what it holds when its time is over
 	SELECT 'task', p.pay_no, 'it holds something, and no task is there to end it'

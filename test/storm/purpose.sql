@@ -173,8 +173,8 @@ BEGIN
 	LOOP
 		PERFORM FROM pay_claim('purpose', 10000, '100 milliseconds');
 		PERFORM pay_callback('storm', NULL, t.trade_no::text, t.state::text)
-		FROM pay_attempt t JOIN pay_payment p USING (pay_no)
-		WHERE p.order_no LIKE 'purpose % is asked for ever' AND t.asked_by IS NOT NULL;
+		FROM pay_attempt t JOIN pay_payment p USING (pay_no) JOIN pay_task k USING (pay_no, attempt, reports)
+		WHERE p.order_no LIKE 'purpose % is asked for ever' AND k.asked_by IS NOT NULL;
 		COMMIT;
 		EXIT WHEN 3 = (SELECT count(*) FROM pay_event e JOIN pay_payment p USING (pay_no)
 				WHERE p.order_no LIKE 'purpose % times out' AND e.source = 'claim' AND e.attempt_after = 'unknown' AND e.attempt_before = 'paying')

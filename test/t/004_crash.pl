@@ -89,7 +89,7 @@ answers(
 answers($node, prepay('B1', 'r2'), 'proceed|paying|1|paying', 'B1: the next client gets it');
 answers($node, prepay('H3', 'r1', valid_for => "'1 day'", holds => "'{coupon:C2}'"),
 	'proceed|paying|1|paying', 'H3: the coupon that H2 asked for is there');
-answers($node, 'SELECT state, asked_by FROM pay_hold WHERE external', 'held|', 'H1 only holds its room');
+answers($node, 'SELECT h.state, t.asked_by FROM pay_hold h LEFT JOIN pay_task t USING (pay_no, resource) WHERE h.external', 'held|', 'H1 only holds its room');
 answers($node, 'SELECT action, order_no, tries FROM ' . claim('w2', actions => "'{close,confirm_hold,release_hold}'"),
 	'close|B9|1', 'B9: another worker is told to close it');
 answers($node, "SELECT decision, state FROM pay_query(order_no => 'A2')",

@@ -121,7 +121,7 @@ SQL
 # Each refund that is under way has a task that counts, so a worker will find it. Those
 # who came here asked once each at most, so no schedule has ended.
 my $under_way = "FROM pay_refund f WHERE f.state IN ('requested', 'processing', 'unknown')";
-my $found_by_workers = 'EXISTS (SELECT FROM pay_task t WHERE (t.pay_no, t.refund_no) = (f.pay_no, f.refund_no) AND (f.check_at IS NULL OR t.due_at = f.check_at))';
+my $found_by_workers = 'EXISTS (SELECT FROM pay_task t WHERE (t.pay_no, t.refund_no) = (f.pay_no, f.refund_no) AND (f.check_at IS NULL OR t.queued_for = f.check_at))';
 is($node->safe_psql('postgres', "SELECT refund_no, state $under_way AND NOT $found_by_workers LIMIT 20"), '', 'no refund under way is without a task');
 cmp_ok($node->safe_psql('postgres', "SELECT count(*) $under_way AND $found_by_workers"), '>', 0, 'and some have one');
 

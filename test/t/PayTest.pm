@@ -348,14 +348,14 @@ sub violations
 		FROM ${s}pay_attempt a
 		WHERE a.state::text IN ('paying', 'authorized', 'capturing', 'unknown', 'closing')
 			AND NOT EXISTS (SELECT FROM ${s}pay_task t WHERE t.pay_no = a.pay_no AND t.attempt = a.attempt AND t.refund_no IS NULL
-				AND (a.check_at IS NULL OR t.due_at = a.check_at))
+				AND (a.check_at IS NULL OR t.queued_for = a.check_at))
 			AND NOT (a.check_at IS NOT DISTINCT FROM '-infinity' AND EXISTS (SELECT FROM ${s}pay_review v WHERE v.pay_no = a.pay_no AND v.attempt = a.attempt AND v.refund_no IS NULL AND v.kind = 'exhausted'))
 		UNION ALL
 		SELECT 'task of a refund', r.refund_no
 		FROM ${s}pay_refund r
 		WHERE r.state::text IN ('requested', 'processing', 'unknown')
 			AND NOT EXISTS (SELECT FROM ${s}pay_task t WHERE t.pay_no = r.pay_no AND t.refund_no = r.refund_no
-				AND (r.check_at IS NULL OR t.due_at = r.check_at))
+				AND (r.check_at IS NULL OR t.queued_for = r.check_at))
 			AND NOT (r.check_at IS NOT DISTINCT FROM '-infinity' AND EXISTS (SELECT FROM ${s}pay_review v WHERE v.pay_no = r.pay_no AND v.refund_no = r.refund_no AND v.kind = 'exhausted'))
 		UNION ALL
 		-- of external holds somebody is asked until he has done it; they release one after the other, the last one first
@@ -364,7 +364,7 @@ sub violations
 		WHERE (h.state = 'confirming' OR h.state = 'releasing' AND NOT EXISTS (SELECT FROM ${s}pay_hold o
 				WHERE o.pay_no = h.pay_no AND o.external AND o.state = 'releasing' AND o.position > h.position))
 			AND NOT EXISTS (SELECT FROM ${s}pay_task t WHERE t.pay_no = h.pay_no AND t.resource = h.resource
-				AND (h.check_at IS NULL OR t.due_at = h.check_at))
+				AND (h.check_at IS NULL OR t.queued_for = h.check_at))
 		UNION ALL
 		-- what is held waits for a payment that can still be paid; that of one that is over is confirmed or goes back
 		SELECT 'hold', p.order_no
