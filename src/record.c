@@ -258,6 +258,12 @@ void
 PayStepAttempt(PayRecord *record, PayAttempt *attempt, PayState to, TimestampTz now)
 {
 	attempt->state = to;
+	/* nobody pays with it any more, and the row's next version fits beside this one */
+	if (!PayAttemptIsOpen(to))
+	{
+		attempt->credential = NULL;
+		attempt->credential_expires_at = PAY_NO_TIME;
+	}
 	PayRecordRollUp(record, now);
 }
 
