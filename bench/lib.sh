@@ -17,7 +17,7 @@ clients=${BENCH_CLIENTS:-16}
 # What a channel sends, kept with the event by everybody.
 payload='{"id": "evt_1MqqbKLt4dXK03v5qaIbiNCC", "type": "payment_intent.succeeded", "object": "event", "livemode": true}'
 
-all_parts='lifecycle clients duplicate hot cpu batch wal size memory claim'
+all_parts='lifecycle clients duplicate hot cpu batch day wal size memory claim'
 
 # Parts may need another server than this one.
 server_conf=(
