@@ -7,8 +7,7 @@
 
 'use strict';
 
-const { ask, between, complain, dice, Faulty, Ledger, LOST, pick, serve } = require('./common');
-const { purposeOfSubject } = require('./purpose');
+const { ask, between, complain, dice, Faulty, isScripted, Ledger, LOST, pick, serve, sleep } = require('./common');
 
 const seed = process.env.WORLD_SEED;
 const shops = process.env.SHOP_PORTS.split(' ');
@@ -84,19 +83,26 @@ function undo(after, what) {
 	if (!future.hurried) future.later(3000 + after, () => { if (Date.now() - begin > 2500) what(); });
 }
 
+// Of such a refund it is told when the script says so.
+const isHeldBack = ({ about, trade_no }) => about === 'refund' && trades.get(trade_no).itself === 'later';
+
 // Write an entry together with the message about it, and tell it. Some messages come late or
 // twice, some never, if somebody will ask about it anyway (canBeLost).
 function writeAndTell(entry, message, canBeLost) {
-	const isOnPurpose = purposeOfSubject(trades.get(message.trade_no)?.subject);
-	const fate = isOnPurpose ? 0.5 : roll(message.trade_no, message.refund_no, message.state, 'message');
-	message.merchant ??= trades.get(message.trade_no)?.merchant;
-	if (canBeLost && fate < 0.12 && !future.hurried) {
+	const trade = trades.get(message.trade_no);
+	const fate = roll(message.trade_no, message.refund_no, message.state, 'message');
+	message.merchant ??= trade?.merchant;
+	if (!isScripted(trade) && canBeLost && fate < 0.12 && !future.hurried) {
 		ledger.write(entry);
 		return;
 	}
 	message.id = `n${messages + 1}`;
 	message.occurred_at = new Date().toISOString();
 	ledger.write(entry, { op: 'message', message });
+	if (isScripted(trade)) {
+		if (!isHeldBack(message)) deliver(message);
+		return;
+	}
 	future.later(fate < 0.3 ? between(fate / 0.3, 800, 3000) : between(fate, 0, 300), () => deliver(message));
 	if (fate > 0.8) {
 		const again = () => ask(shops[0], 'notify', message, 1500);
@@ -110,7 +116,7 @@ function writeAndTell(entry, message, canBeLost) {
 // What the customer will do: [after ms, what happens then]. Late is what happens after the end.
 function plan(trade) {
 	const p = (...about) => roll(trade.subject, trade.nth, ...about);
-	if (purposeOfSubject(trade.subject)) return purposeOfSubject(trade.subject).plan;
+	if (isScripted(trade)) return [];
 	if (trade.method === 'card') {
 		return pick(p('plan'), [
 			[0.7, [[between(p('t'), 50, 800), 'authorized'], [6000, 'reversed']]],
@@ -153,7 +159,7 @@ function setTrade(trade, state, more = {}) {
 function follow(trade_no) {
 	const trade = trades.get(trade_no);
 	if (trade.late && trade.state === 'closed') future.later(trade.late, () => happen(trade_no, 'paid'));
-	if (trade.state === 'capturing') {
+	if (trade.state === 'capturing' && !isScripted(trade)) {
 		const p = roll(trade.subject, trade.nth, 'capture');
 		const isTold = () => future.hurried || ![...untold.values()].some((m) => m.trade_no === trade_no && m.state === 'authorized');
 		const settle = () => (isTold() ? happen(trade_no, 'paid') : future.later(200, settle));
@@ -178,12 +184,12 @@ const answerOf = (trade) => trade.amount === undefined
 	? { state: trade.state }
 	: { bounced: refunds.has(`${trade.trade_no}b`), state: trade.state === 'open' ? 'paying' : trade.state, amount: trade.amount, currency: trade.currency, channel_txn: trade.txn };
 
-function pay({ trade_no, subject, merchant, method, amount, currency }) {
+function pay({ trade_no, subject, merchant, method, amount, currency, itself, slow }) {
 	let trade = trades.get(trade_no);
 	if (!trade) {
-		ledger.write({ op: 'trade', trade_no, subject, merchant, method, amount, currency, state: 'open' });
+		ledger.write({ op: 'trade', trade_no, subject, merchant, method, amount, currency, state: 'open', itself, slow });
 		trade = trades.get(trade_no);
-		if (roll(subject, trade.nth, 'refused') < 0.05 && !purposeOfSubject(subject)) setTrade(trade, 'failed', { asked_to_end: true });
+		if (roll(subject, trade.nth, 'refused') < 0.05 && !isScripted(trade)) setTrade(trade, 'failed', { asked_to_end: true });
 		follow(trade_no);
 	} else if (trade.amount !== undefined && (trade.amount !== amount || trade.subject !== subject)) {
 		complain(`${trade_no} is sent again with other content`);
@@ -207,7 +213,7 @@ function tellOfAuthorization(trade) {
 	const message = { id: `n${messages + 1}`, about: 'payment', trade_no: trade.trade_no, state: 'authorized', amount: trade.amount, currency: trade.currency,
 		merchant: trade.merchant, occurred_at: new Date(trade.opened_at).toISOString() };
 	ledger.write({ op: 'message', message });
-	future.later(between(roll(trade.trade_no, 'late authorization'), 100, 600), () => deliver(message));
+	future.later(isScripted(trade) ? 0 : between(roll(trade.trade_no, 'late authorization'), 100, 600), () => deliver(message));
 }
 
 const query = ({ trade_no }) => trades.has(trade_no) ? answerOf(trades.get(trade_no)) : { state: 'not_found' };
@@ -219,7 +225,7 @@ function end(trade_no, how) {
 		ledger.write({ op: 'trade', trade_no, state: how, asked_to_end: true });
 	} else if (trade.state === 'open') {
 		// now and then a customer was faster than the channel itself knows yet
-		const isLate = how === 'closed' && roll(trade.subject, trade.nth, 'late') < 0.15;
+		const isLate = how === 'closed' && !isScripted(trade) && roll(trade.subject, trade.nth, 'late') < 0.15;
 		setTrade(trade, how, { asked_to_end: true, ...(isLate && !future.hurried && { late: between(roll(trade.subject, 'late'), 300, 2000) }) });
 		follow(trade_no);
 	} else if (trade.state === 'authorized') {
@@ -233,7 +239,7 @@ function end(trade_no, how) {
 // What is known of it by a message only as yet is not answered.
 const answerOfRefund = (act) => (body) => {
 	const answer = act(body);
-	const hides = purposeOfSubject(trades.get(body.trade_no)?.subject)?.itself && !future.hurried;
+	const hides = trades.get(body.trade_no)?.itself === 'first';
 	return hides && [...untold.values()].some((m) => m.ours === body.refund_no) ? LOST : answer;
 };
 
@@ -242,7 +248,7 @@ const left = (trade) => (trade.state === 'paid' ? trade.amount : 0)
 		.reduce((sum, r) => sum + (['failed', 'returned'].includes(r.state) ? 0 : r.amount), 0);
 
 // Some refunds are called by the channel's own number, in whatever it says of them.
-const callsItself = (refund_no, trade) => (purposeOfSubject(trade.subject) ? purposeOfSubject(trade.subject).itself : roll(refund_no, 'own number') < 0.3);
+const callsItself = (refund_no, trade) => (isScripted(trade) ? trade.itself : roll(refund_no, 'own number') < 0.3);
 const transactionOf = (refund_no) => `R${refund_no}`;
 
 function setRefund(refund_no, state, more = {}) {
@@ -260,9 +266,7 @@ function setRefund(refund_no, state, more = {}) {
 // The bank of the customer knows him no longer, or a dispute is won after all: the money comes back.
 function mayReturn(refund_no) {
 	const { kind, won, trade_no } = refunds.get(refund_no);
-	const purpose = purposeOfSubject(trades.get(trade_no).subject);
-	const returned = purpose ? purpose.returned : roll(refund_no, 'returned') < 0.08;
-	if (kind === 'chargeback' ? !won : !returned) return;
+	if (isScripted(trades.get(trade_no)) || (kind === 'chargeback' ? !won : roll(refund_no, 'returned') >= 0.08)) return;
 	undo(between(roll(refund_no, 'when'), 0, 2000), () => {
 		if (refunds.get(refund_no).state === 'succeeded') setRefund(refund_no, 'returned');
 	});
@@ -277,7 +281,7 @@ function refund({ refund_no, trade_no, channel_txn, amount, merchant }) {
 	const tries = (known?.tries ?? 0) + 1;
 	const p = (...about) => roll(trade?.subject, trade?.nth, 'refund', refundsOf.get(trade_no)?.indexOf(refund_no) ?? 0, tries, ...about);
 	const how = !trade || left(trade) < amount ? 'refuse'
-		: future.hurried || purposeOfSubject(trade.subject) ? 'pay'
+		: trade.slow ? 'wait' : future.hurried || isScripted(trade) ? 'pay'
 			: pick(p(), [[0.4, 'pay'], [0.7, 'pay soon'], [0.78, 'refuse'], [0.87, 'refuse, pay later'], [0.94, 'pay by hand'], [1, 'fail soon']]);
 	// what it refused and then pays is still known by our number
 	const itself = tries === 1 && how.startsWith('pay') && how !== 'pay by hand' && callsItself(refund_no, trade);
@@ -289,6 +293,9 @@ function refund({ refund_no, trade_no, channel_txn, amount, merchant }) {
 	switch (how) {
 		case 'pay':
 			setRefund(refund_no, 'succeeded', first);
+			break;
+		case 'wait':
+			setRefund(refund_no, 'processing', first);
 			break;
 		case 'pay soon':
 			setRefund(refund_no, 'processing', first);
@@ -324,36 +331,84 @@ function refundAnswer(refund_no) {
 function mayChargeBack(trade_no) {
 	const trade = trades.get(trade_no);
 	const p = roll(trade.subject, trade.nth, 'chargeback');
-	const purpose = purposeOfSubject(trade.subject);
-	const becomes = purpose ? purpose.chargeback : p < 0.03 ? 'won' : p < 0.08 ? 'lost' : undefined;
-	if (!becomes) return;
+	const becomes = p < 0.03 ? 'won' : p < 0.08 ? 'lost' : undefined;
+	if (!becomes || isScripted(trade)) return;
 	future.later(between(roll(trade.subject, 'when'), 500, 4000), () => {
-		const refund_no = `cb-${trade_no.slice(-18)}`;
-		if (refunds.has(refund_no)) return;
-		setRefund(refund_no, 'processing', { trade_no, amount: trade.amount, merchant: trade.merchant, kind: 'chargeback', won: becomes === 'won' });
-		lose(refund_no);
+		chargeBack(trade_no, becomes === 'won');
+		mayLose(chargebackOf(trade_no));
 	});
 }
 
-function lose(refund_no) {
-	future.later(between(roll(refund_no, 'lost'), 300, 2000), () => {
-		const { state, amount, trade_no } = refunds.get(refund_no);
-		const { subject } = trades.get(trade_no);
-		if (state === 'processing') setRefund(refund_no, 'succeeded', { amount: amount + (purposeOfSubject(subject) || roll(subject, 'fee') < 0.5 ? 15 : 0) });
-	});
+const chargebackOf = (trade_no) => `cb-${trade_no.slice(-18)}`;
+
+function chargeBack(trade_no, won) {
+	const refund_no = chargebackOf(trade_no);
+	const { amount, merchant } = trades.get(trade_no);
+	if (!refunds.has(refund_no)) setRefund(refund_no, 'processing', { trade_no, amount, merchant, kind: 'chargeback', won });
+}
+
+function mayLose(refund_no) {
+	const { subject } = trades.get(refunds.get(refund_no).trade_no);
+	future.later(between(roll(refund_no, 'lost'), 300, 2000), () => lose(refund_no, roll(subject, 'fee') < 0.5 ? 15 : 0));
+}
+
+function lose(refund_no, fee) {
+	const { state, amount } = refunds.get(refund_no);
+	if (state === 'processing') setRefund(refund_no, 'succeeded', { amount: amount + fee });
 }
 
 // A debit bounces after it was paid: the ledger has it as what the verdict on it books.
 function mayBounce(trade_no) {
 	const trade = trades.get(trade_no);
-	const purpose = purposeOfSubject(trade.subject);
-	if (purpose ? !purpose.bounces : trade.method === 'card' || roll(trade.subject, trade.nth, 'bounce') > 0.06) return;
-	undo(between(roll(trade.subject, 'bounces'), 0, 2000), () => {
-		const refund_no = `${trade_no}b`;
-		if (refunds.has(refund_no)) return;
-		writeAndTell({ op: 'refund', refund_no, state: 'succeeded', trade_no, amount: trade.amount, merchant: trade.merchant, kind: 'chargeback' },
-			{ about: 'payment', trade_no, state: 'failed', amount: trade.amount, currency: trade.currency }, false);
-	});
+	if (isScripted(trade) || trade.method === 'card' || roll(trade.subject, trade.nth, 'bounce') > 0.06) return;
+	undo(between(roll(trade.subject, 'bounces'), 0, 2000), () => bounce(trade_no));
+}
+
+function bounce(trade_no) {
+	const { amount, currency, merchant } = trades.get(trade_no);
+	const refund_no = `${trade_no}b`;
+	if (refunds.has(refund_no)) return;
+	writeAndTell({ op: 'refund', refund_no, state: 'succeeded', trade_no, amount, merchant, kind: 'chargeback' },
+		{ about: 'payment', trade_no, state: 'failed', amount, currency }, false);
+}
+
+// ---- what a script says ----
+
+// Happens now, once however often it is said; and the shop is told of it before the script goes on.
+async function does({ trade_no, refund_no, what }) {
+	const trade = trades.get(trade_no);
+	const waiting = () => [...untold.values()].filter((m) => m.trade_no === trade_no);
+	const step = (number, from, to) => { if (refunds.get(number)?.state === from) setRefund(number, to); };
+	switch (what) {
+		case 'paid, and nobody is told':
+			if (trade.state === 'open') ledger.write({ op: 'trade', trade_no, state: 'paid', txn: `T${trade_no.slice(-18)}` });
+			break;
+		case 'bounce':
+			bounce(trade_no);
+			break;
+		case 'charge back':
+			chargeBack(trade_no);
+			break;
+		case 'lose':
+			lose(chargebackOf(trade_no), 15);
+			break;
+		case 'win':
+			step(chargebackOf(trade_no), 'succeeded', 'returned');
+			break;
+		case 'refund':
+			step(refund_no, 'processing', 'succeeded');
+			break;
+		case 'return':
+			step(refund_no, 'succeeded', 'returned');
+			break;
+		case 'tell':
+			for (const message of waiting()) await deliver(message);
+			break;
+		default:
+			happen(trade_no, what);
+	}
+	while (waiting().some((message) => what === 'tell' || !isHeldBack(message))) await sleep(20);
+	return {};
 }
 
 // ---- the server ----
@@ -361,7 +416,7 @@ function mayBounce(trade_no) {
 for (const trade_no of trades.keys()) follow(trade_no);
 for (const { refund_no, state, amount, trade_no, kind } of refunds.values()) {
 	if (kind === 'chargeback' && state === 'processing') {
-		lose(refund_no);
+		mayLose(refund_no);
 		continue;
 	}
 	if (!['processing', 'abnormal'].includes(state)) continue;
@@ -384,6 +439,7 @@ serve(process.env.CHANNEL_PORT, {
 	void: route('void', (body) => end(body.trade_no, 'reversed')),
 	refund: route('refund', answerOfRefund(refund)),
 	query_refund: route('query_refund', answerOfRefund(({ refund_no }) => refundAnswer(refund_no))),
+	does,
 	// by telephone: whose refund is this, by your books?
 	whose: ({ channel_txn }) => ({ refund_no: [...refunds.values()].find((r) => r.itself && transactionOf(r.refund_no) === channel_txn)?.refund_no }),
 	// The end of the world: no faults any more, and what is to happen happens now.

@@ -5,59 +5,19 @@
 'use strict';
 
 const fs = require('fs');
-const { connect, transaction } = require('../../examples/worker/database');
-const { ask, between, complain, dice, sleep } = require('./common');
-const { proceeded } = require('./records');
+const { calls } = require('./calls');
+const { ask, between, dice, sleep } = require('./common');
 const { script } = require('./script');
 
 const { WORLD_DIR: dir, WORLD_SEED: seed, CHANNEL_PORT: channel, PARTICIPANT_PORT: participant } = process.env;
 const me = Number(process.env.CLIENT);
 const clients = Number(process.env.CLIENTS);
 const lanes = Number(process.env.LANES);
-const orders = Number(process.env.ORDERS);	// 0: until it is stopped
+const orders = Number(process.env.ORDERS);	// so many, of all clients
 
-const pool = connect({ max: Math.min(lanes, 16), user: 'world_shop', connectionTimeoutMillis: 1000 });
+const { prepay, query, giveUp, step, credential, tried, refund, close } = calls(Math.min(lanes, 16));
 let stopping = false;
 process.on('SIGTERM', () => { stopping = true; });
-
-// ---- what the shop calls ----
-
-const TOO_LATE = ['PY409'];		// for this step; nothing left to refund
-
-async function call(text, values, also = async () => {}, expected = TOO_LATE) {
-	try {
-		return await transaction(pool, Date.now() + 600000, async (db) => {
-			const { rows: [row] } = await db.query(text, values);
-			await also(db, row);
-			return row;
-		});
-	} catch (error) {
-		if (!expected.includes(error.code)) complain(`${text} ${JSON.stringify(values)}: ${error.code} ${error.message} ${error.detail ?? ''}`);
-		return { decision: error.code };
-	}
-}
-
-async function prepay(o, how) {
-	const answer = await call(
-		`SELECT decision, pay_no, trade_no, state, attempt_state, credential, other_order_no, method
-		FROM pay_prepay(order_no => $1, amount => $2, currency => $3, channel => 'world', method => $4, request_id => $5, merchant => $6, payer => $7,
-			multi => $8, valid_for => $9, replaces => $10, confirm => $11, holds => $12)`,
-		[o.order_no, o.amount, o.currency, how.method, how.request_id, o.merchant, o.payer, o.multi, o.valid_for, how.replaces ?? null,
-			how.confirm ?? false, how.holds],
-		async (db, row) => {
-			if (row.decision === 'proceed') await proceeded(db, o, row.trade_no, how.holds);
-		}, how.replaces ? [...TOO_LATE, 'PY404'] : []);
-	fs.appendFileSync(`${dir}/answers`, `${answer.decision}\n`);
-	// told by the server that it is committed: never to be lost
-	if (answer.decision === 'proceed') fs.appendFileSync(`${dir}/told`, `${o.order_no} ${answer.trade_no}\n`);
-	return answer;
-}
-
-const query = (o) => call('SELECT decision, state, trade_no, attempt_state, pay_no FROM pay_query(order_no => $1, merchant => $2)', [o.order_no, o.merchant]);
-
-const giveUp = (o, reason) => call('SELECT decision FROM pay_close(order_no => $1, merchant => $2, reason => $3)', [o.order_no, o.merchant, reason]);
-
-const step = (number, to, reason) => call('SELECT decision FROM pay_transition(trade_no => $1, to_state => $2, reason => $3)', [number, to, reason]);
 
 // ---- what it does when it may go on ----
 
@@ -70,8 +30,7 @@ async function tryHolds(o, answer, holds) {
 		const body = { pay_no: answer.pay_no, resource, quantity: Number(quantity) };
 		const work = async () => {
 			if ((await ask(participant, 'try', body))?.state !== 'tried') return;
-			const { decision } = await call('SELECT decision FROM pay_hold_done(trade_no => $1, resource => $2, done => $3)', [answer.pay_no, resource, 'tried']);
-			if (decision !== 'closed') return;
+			if ((await tried(answer.pay_no, resource)).decision !== 'closed') return;
 			while (!await ask(participant, 'release', { ...body, giving_back: true })) await sleep(200);
 		};
 		if (fate < 0.1) continue;
@@ -93,7 +52,7 @@ async function toChannel(o, answer, method, holds) {
 	if (!told) {
 		if (o.d('no answer', answer.trade_no.length) < 0.4) await step(answer.trade_no, 'unknown', 'the channel did not answer');
 	} else if (told.state === 'paying') {
-		await call('SELECT decision FROM pay_credential(trade_no => $1, credential => $2, valid_for => $3)', [answer.trade_no, told.credential, '5 s']);
+		await credential(answer.trade_no, told.credential, '5 s');
 	} else if (told.state === 'failed') {
 		await step(answer.trade_no, 'failed', 'the channel refused it');
 	}
@@ -130,9 +89,8 @@ async function capture(o, trade_no) {
 async function sendBack(o, pay_no) {
 	for (const [n, part] of o.parts.entries()) {
 		const refund_no = `back-${o.merchant}-${o.order_no}-${n}`;
-		const refund = (number) => call('SELECT decision FROM pay_refund(trade_no => $1, refund_no => $2, amount => $3, reason => $4, currency => $5)',
-			[pay_no, number, Math.floor(o.amount * part), 'sent back', o.currency]);
-		await Promise.all([refund(refund_no), refund(o.desk ? `${refund_no}-again` : refund_no)]);
+		const click = (number) => refund(pay_no, number, Math.floor(o.amount * part), o.currency);
+		await Promise.all([click(refund_no), click(o.desk ? `${refund_no}-again` : refund_no)]);
 	}
 }
 
@@ -203,7 +161,7 @@ const open = [...begun];
 async function lane() {
 	while (!stopping) {
 		const k = open.shift() ?? (last += clients);
-		if (orders > 0 && k >= orders) return;
+		if (k >= orders) return;
 		fs.appendFileSync(diary, `begins ${k}\n`);
 		if (dice(seed, 'other tab', k) < 0.15) later(between(dice(seed, 'other tab', k, 'when'), 0, 2000), () => otherTab(k - 1));
 		await play(script(seed, k, clients));
@@ -213,4 +171,4 @@ async function lane() {
 
 Promise.all(Array.from({ length: lanes }, lane))
 	.then(async () => { while (coming.size > 0) await Promise.all([...coming]); })
-	.then(() => pool.end());
+	.then(close);

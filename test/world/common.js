@@ -72,6 +72,10 @@ class Future {
 
 const LOST = Symbol('no answer');
 
+// Orders whose fate a script decides (purpose.js), and what they hold: nothing is left to chance.
+const SCRIPTED = /[/:]P-/;
+const isScripted = (trade) => SCRIPTED.test(trade?.subject);
+
 /*
  * A server that, as long as it is wild, loses what it is asked before or after it has
  * acted, and is late: act() is what it does about it, whom the request is about
@@ -88,7 +92,7 @@ class Faulty {
 		const key = `${what} ${about}`;
 		const times = this.asked.get(key) ?? 0;
 		this.asked.set(key, times + 1);
-		const fate = this.future.hurried ? 'fine' : pick(dice(this.seed, 'fate', key, times), [
+		const fate = this.future.hurried || SCRIPTED.test(about) ? 'fine' : pick(dice(this.seed, 'fate', key, times), [
 			[0.05, 'lost before'], [0.09, 'late'], [0.14, 'lost after'], [0.18, 'answers late'], [1, 'fine']]);
 		switch (fate) {
 			case 'lost before':
@@ -153,4 +157,4 @@ process.on('unhandledRejection', (error) => {
 	process.exit(1);
 });
 
-module.exports = { ask, between, complain, dice, Faulty, Ledger, LOST, pick, serve, sleep };
+module.exports = { ask, between, complain, dice, Faulty, isScripted, Ledger, LOST, pick, serve, sleep };

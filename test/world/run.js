@@ -1,11 +1,14 @@
-// Runs the world: starts its processes, kills them at random and starts them again,
-// crashes the server, brings it all to an end, and has it checked. Prints one line of
-// JSON. The server, and the extension in the database, are the caller's.
+// Runs the world: starts its processes, has the scripts played, then kills the processes
+// at random and starts them again, crashes the server, brings it all to an end, and has
+// it checked. Prints one line of JSON. The server, and the extension in the database, are
+// the caller's.
 //
-// Environment: WORLD_DIR (ledgers, logs), WORLD_SEED, WORLD_SECONDS, WORLD_PORTS (four
-// that are free), WORLD_CRASHES, WORLD_CLIENTS, WORLD_LANES (customers of each), and
-// WORLD_ROUNDS (how long it may take to end); where there are crashes PGDATA and
-// WORLD_SERVER_LOG.
+// Environment: WORLD_DIR (ledgers, logs), WORLD_SEED, WORLD_PORTS (that are free: the
+// channel, the participant, and one for each callback address), WORLD_SCRIPTS (names,
+// with a | between them; none are all), and WORLD_ROUNDS (how long it may take to end).
+// What happens beside the scripts: WORLD_ORDERS (so many, none by default), WORLD_CLIENTS,
+// WORLD_LANES (customers of each), WORLD_KILLS and WORLD_CRASHES (so many at least); where
+// there are crashes PGDATA and WORLD_SERVER_LOG.
 
 'use strict';
 
@@ -13,19 +16,18 @@ const { execFileSync, spawn } = require('child_process');
 const fs = require('fs');
 const path = require('path');
 const { Client } = require('pg');
-const { ask, between, dice, sleep } = require('./common');
+const { ask, between, complain, dice, sleep } = require('./common');
 
 const env = process.env;
 const dir = env.WORLD_DIR;
 const seed = env.WORLD_SEED ?? '1';
 const orders = Number(env.WORLD_ORDERS ?? 0);
-// so many orders take as long as they take, but not for ever
-const ms = orders > 0 ? 300000 : Number(env.WORLD_SECONDS ?? 60) * 1000;
 const crashes = Number(env.WORLD_CRASHES ?? 0);
+const kills = Number(env.WORLD_KILLS ?? 0);
 const clients = Number(env.WORLD_CLIENTS ?? 3);
+const scripts = env.WORLD_SCRIPTS ? env.WORLD_SCRIPTS.split('|') : [];
 const [channel, participant, ...shops] = env.WORLD_PORTS.split(' ');
-const peace = Number(env.WORLD_PEACE ?? 1);		// so many times rarer is somebody killed
-const maxRounds = Number(env.WORLD_ROUNDS ?? 300);		// of half a second
+const maxRounds = Number(env.WORLD_ROUNDS ?? 360);		// of half a second
 
 // What its role does not need to know of the others is the same for all.
 const common = {
@@ -65,7 +67,7 @@ const named = (...kinds) => [...processes.keys()].filter((name) => kinds.include
 // ---- the server ----
 
 async function look(text) {
-	const db = new Client({ connectionTimeoutMillis: 5000 });
+	const db = new Client({ connectionTimeoutMillis: 60000 });
 	db.on('error', () => {});
 	try {
 		await db.connect();
@@ -92,15 +94,21 @@ async function lookForLostTasks() {
 	return lost.length > 0;
 }
 
+const linesOf = (name) => (fs.existsSync(`${dir}/${name}`) ? fs.readFileSync(`${dir}/${name}`, 'utf8').split('\n').slice(0, -1) : []);
+
+// How many of the orders are over, of all.
+function progress() {
+	let ended = 0;
+	for (let n = 0; n < clients; n++) ended += linesOf(`client-${n}`).filter((line) => line.startsWith('ends')).length;
+	return ended / orders;
+}
+
+// Kills and crashes until the clients have played all their orders, and at least so often.
 async function misfortune() {
-	while (!fs.existsSync(`${dir}/told`)) await sleep(100);		// until they have all come up
-	const begin = Date.now();
-	const crashAt = Array.from({ length: crashes }, (_, n) => begin + ms * (n + 1) / (crashes + 1));
-	const goesOn = () => Date.now() < begin + ms && !named('client').every((name) => processes.get(name).done);
+	const goesOn = () => told.kills < kills || told.crashes < crashes || !named('client').every((name) => processes.get(name).done);
 	for (let n = 0; goesOn(); n++) {
-		await sleep(between(dice(seed, 'pause', n), 300, 1800) * peace);
-		if (Date.now() > crashAt[0]) {
-			crashAt.shift();
+		await sleep(between(dice(seed, 'pause', n), 300, 1800));
+		if (told.crashes < crashes && progress() > (told.crashes + 1) / (crashes + 1) - 0.1) {
 			crash();
 			told.crashes++;
 		}
@@ -109,7 +117,6 @@ async function misfortune() {
 		if (child.exitCode === null && child.signalCode === null && child.kill('SIGKILL')) told.kills++;
 		if (n % 3 === 0) await lookForLostTasks();
 	}
-	for (; crashAt.length > 0; crashAt.shift(), told.crashes++) crash();
 }
 
 // Clients are gone, the channel is reliable: in so many rounds all must come to an end.
@@ -126,26 +133,37 @@ async function drain() {
 	}
 }
 
+// The scripts, of which nobody may be killed.
+async function play(kind) {
+	const log = fs.openSync(`${dir}/purpose-${kind}.log`, 'a');
+	const child = spawn(process.execPath, [path.join(__dirname, 'purpose.js'), kind, ...scripts], { env: common, stdio: ['ignore', log, log] });
+	fs.closeSync(log);
+	await new Promise((resolve) => child.on('exit', resolve));
+	if (child.exitCode !== 0) complain(`purpose.js ${kind} did not end well: ${linesOf(`purpose-${kind}.log`).join(' ')}`);
+}
+
 async function main() {
 	start('channel', 'channel.js');
 	start('participant', 'participant.js');
 	shops.forEach((port, n) => start(`shop-${n}`, 'shop.js', { SHOP_PORT: port }));
-	for (let n = 0; n < 2; n++) start(`worker-${n}`, 'worker.js', { WORKER_NAME: `worker ${n}` });
 	start('person', 'person.js');
 	while (!await ask(channel, 'coming', {}) || !await ask(participant, 'coming', {})) await sleep(100);
-	for (let n = 0; n < clients; n++) start(`client-${n}`, 'client.js', { CLIENT: n });
 
-	await misfortune();
-	await stop(named('client'), 'SIGTERM');
+	await play('alone');
+	for (let n = 0; n < 2; n++) start(`worker-${n}`, 'worker.js', { WORKER_NAME: `worker ${n}` });
+	await play('together');
+	if (orders > 0) {
+		for (let n = 0; n < clients; n++) start(`client-${n}`, 'client.js', { CLIENT: n });
+		await misfortune();
+	}
 	await drain();
 	await stop(named('worker', 'person', 'shop'), 'SIGTERM');
 	await stop(named('channel', 'participant'), 'SIGKILL');
 
-	const lines = (name) => fs.existsSync(`${dir}/${name}`) ? fs.readFileSync(`${dir}/${name}`, 'utf8').split('\n').slice(0, -1) : [];
 	const answers = {};
-	for (const answer of lines('answers')) answers[answer] = (answers[answer] ?? 0) + 1;
+	for (const answer of linesOf('answers')) answers[answer] = (answers[answer] ?? 0) + 1;
 	const checked = execFileSync(process.execPath, [path.join(__dirname, 'check.js')], { env: common, encoding: 'utf8', maxBuffer: 1e8 });
-	console.log(JSON.stringify({ seed, ...told, ...JSON.parse(checked), answers, complaints: lines('complaints') }));
+	console.log(JSON.stringify({ seed, ...told, ...JSON.parse(checked), answers, complaints: linesOf('complaints') }));
 }
 
 // Whatever happens to the runner, its world goes with it.

@@ -3,7 +3,6 @@
 'use strict';
 
 const { between, dice, pick } = require('./common');
-const { purposeOf } = require('./purpose');
 
 const METHODS = [[0.5, 'qr'], [0.72, 'card'], [0.9, 'till'], [1, 'slow']];
 
@@ -19,23 +18,22 @@ function holdsOf(k, d) {
 
 function script(seed, k, clients) {
 	const d = (...about) => dice(seed, 'order', k, ...about);
-	const purpose = purposeOf(k);
 	const looksAlike = d('payer') < 0.2;
 	const holds = holdsOf(k, d);
-	const merchantOf = (n) => dice(seed, 'order', n, 'merchant') < 0.2 && !purposeOf(n) ? 'east' : '';
+	const merchantOf = (n) => dice(seed, 'order', n, 'merchant') < 0.2 ? 'east' : '';
 	// an order replaces an earlier one of the same client
-	const gives_up = d('replaces') < 0.1 && k > clients && !purposeOf(k - clients) && merchantOf(k) === merchantOf(k - clients);
+	const gives_up = d('replaces') < 0.1 && k > clients && merchantOf(k) === merchantOf(k - clients);
 	// what he sends back, and whether the clerk's desk gives each click a number
 	const parts = d('back') < 0.2 ? [1] : d('back') < 0.35 ? [0.3, 0.5] : [];
-	const order = { k, d, order_no: `W${k}`, currency: 'CNY', parts, desk: d('desk') < 0.3 };
-	if (purpose) {
-		return { ...order, merchant: '', amount: 2000 + 100 * k, payer: null, method: () => purpose.method ?? 'qr', multi: false, valid_for: null, holds: null,
-			replaces: null, parts: purpose.parts ?? [], desk: purpose.desk ?? false };
-	}
 	return {
-		...order,
+		k,
+		d,
+		order_no: `W${k}`,
 		merchant: merchantOf(k),
 		amount: looksAlike ? 5000 : between(d('amount'), 1000, 10000),
+		currency: 'CNY',
+		parts,
+		desk: d('desk') < 0.3,
 		payer: looksAlike ? `P${Math.floor(k / 12)}` : null,
 		method: (request) => pick(d('method', request), METHODS),
 		multi: d('multi') < 0.25,
