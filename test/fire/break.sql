@@ -219,6 +219,3 @@ CREATE OR REPLACE VIEW pay_balance AS
 		refundable + (order_no = 'the balance tells a lie')::integer AS refundable, to_close, overdrawn
 	FROM honest_balance
 	WHERE order_no <> 'the balance forgets a payment';
-
--- the watch looks at what is new
-UPDATE pay_payment SET created_at = now() WHERE pay_no IN (SELECT pay_no FROM fire.broken);

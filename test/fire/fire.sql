@@ -3,8 +3,8 @@
 --
 -- A handful of payments is under fire at a time, one of them most of the time.
 -- Each has collected 100 through one of two attempts. As their money is used up
--- soon, every few seconds new ones take their place; whoever comes first makes
--- them.
+-- soon, a client goes on to new ones after some transactions; who comes first
+-- makes them.
 --
 -- A step calls one function and writes down what it was answered, in the same
 -- transaction: what is rolled back was never answered. Errors for a caller's
@@ -29,9 +29,9 @@ CREATE FUNCTION fire.pick(VARIADIC choices text[]) RETURNS text
 CREATE FUNCTION fire.chance(percent double precision) RETURNS boolean
 	LANGUAGE sql VOLATILE AS 'SELECT random() * 100 < percent';
 
--- The order that is number n at this time: the same all through a transaction.
-CREATE FUNCTION fire.order_no(n integer) RETURNS text
-	LANGUAGE sql STABLE AS $$SELECT format('fire %s-%s', floor(extract(epoch FROM now()) / 2) % 100000, n)$$;
+-- The order that is number n of those that are under fire at this stage.
+CREATE FUNCTION fire.order_no(stage integer, n integer) RETURNS text
+	LANGUAGE sql IMMUTABLE AS $$SELECT format('fire %s-%s', stage, n)$$;
 
 -- An attempt's 100 arrive.
 CREATE FUNCTION fire.paid(trade_no uuid) RETURNS text
@@ -78,10 +78,10 @@ END $$;
 -- alone: this step is its whole transaction. Only such a step touches a second
 -- payment, or something that is no payment's; who does so in a longer transaction
 -- can deadlock with another that does it the other way round, as with any locks.
-CREATE FUNCTION fire.one_step(n integer, seed integer, alone boolean) RETURNS text
+CREATE FUNCTION fire.one_step(stage integer, n integer, seed integer, alone boolean) RETURNS text
 	LANGUAGE plpgsql VOLATILE AS $step$
 DECLARE
-	this_order CONSTANT text := fire.order_no(n);
+	this_order CONSTANT text := fire.order_no(stage, n);
 	dice double precision;
 	pay record;
 	trade text[];			-- the attempts' numbers
@@ -223,7 +223,7 @@ BEGIN
 			ELSE
 				SELECT r.decision INTO answered FROM pay_payment p,
 					pay_dispute_open(trade_no => trade[1], duplicate_of => p.pay_no::text, reason => 'he paid twice') r
-				WHERE p.merchant = '' AND p.order_no = fire.order_no(1 + n % 5);
+				WHERE p.merchant = '' AND p.order_no = fire.order_no(stage, 1 + n % 5);
 			END IF;
 
 		WHEN 'nobody' THEN
@@ -272,8 +272,9 @@ $$;
 -- ---- the watch ----
 
 -- The cap as it is now, twice: once from the rows, once from the history alone.
--- One row per attempt that collected something and is not older than some seconds
--- (or is there on purpose); read in one statement, it is what the commits up to now left.
+-- One row per attempt that collected something, of the newest payments (their numbers
+-- say which) and of those that are there on purpose; read in one statement, it is what
+-- the commits up to now left.
 CREATE VIEW fire.cap AS
 	SELECT p.order_no, t.attempt, t.amount_collected AS collected, coalesce(t.amount_overdrawn, 0) AS overdrawn,
 		coalesce(r.taken, 0) AS taken, coalesce(e.collected, 0) AS collected_in_history, coalesce(e.taken, 0) AS taken_in_history
@@ -294,7 +295,7 @@ CREATE VIEW fire.cap AS
 				WHERE e.pay_no = t.pay_no AND e.attempt = t.attempt
 					AND (e.refund_after IS NOT NULL AND e.refund_no !~ '^[0-9a-f]{32}x[0-9a-f]{16}$'
 						OR e.refund_no IS NULL AND e.attempt_after::text = 'paid' AND e.attempt_before::text <> 'paid')) e) e ON true
-	WHERE (p.created_at > now() - interval '5 seconds' OR p.order_no LIKE 'purpose %') AND t.amount_collected IS NOT NULL;
+	WHERE (p.pay_no IN (SELECT pay_no FROM pay_payment ORDER BY pay_no DESC LIMIT 50) OR p.order_no LIKE 'purpose %') AND t.amount_collected IS NOT NULL;
 
 CREATE TABLE fire.over_cap (LIKE fire.cap, seen_at timestamptz NOT NULL DEFAULT clock_timestamp());
 CREATE TABLE fire.watched (

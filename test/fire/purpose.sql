@@ -53,6 +53,9 @@ BEGIN
 	UPDATE pay_refund r SET state = 'unknown' WHERE r.merchant = '' AND r.refund_no = o || '/2';
 	INSERT INTO purpose.answer (order_no, decision) VALUES (o, 'updated');
 
+	o := name || ' refused';
+	PERFORM fire.pay(o);
+	PERFORM purpose.ask_of(o, format(refund, 1, 60), 'proceed', format(step, 1, 'failed'), 'applied');
 	-- a person must settle one, one is called off after it failed, one comes back
 	o := name || ' by hand';
 	PERFORM fire.pay(o);

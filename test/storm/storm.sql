@@ -24,6 +24,9 @@ INSERT INTO pay_channel (channel, method, resubmit_after) VALUES ('storm', 'agai
 INSERT INTO pay_channel (channel, method, resubmit_after, can_resubmit) VALUES ('storm', 'once', '0', false);
 INSERT INTO pay_channel (channel, method, max_attempts) VALUES ('tight', 'tight', 1);
 
+-- Nothing but these is handed out again to others, however long this takes.
+UPDATE pay_channel SET resubmit_after = '1 year' WHERE channel IN ('test', 'tight');
+
 -- Workers ask soon, some schedules end, and some attempts time out.
 UPDATE pay_channel SET schedule = '{100ms,200ms,400ms,1s,2s,4s,8s}' WHERE channel IN ('test', 'storm', 'tight');
 UPDATE pay_channel SET schedule_held = '{200ms,1s}', held_for = '5 seconds' WHERE channel IN ('test', 'storm', 'tight');

@@ -14,9 +14,6 @@ use Test::More;
 # transactions (wal_level minimal has none), no autovacuum.
 my $node = pay_node('main', conf => "checkpoint_timeout = 1h\nmax_wal_size = 1GB");
 
-# However long this takes, no attempt is due to be handed out again.
-$node->safe_psql('postgres', "UPDATE pay_channel SET resubmit_after = '1 year'");
-
 # Orders in every situation in which a call has nothing to write.
 $node->safe_psql('postgres', <<"SQL");
 	INSERT INTO pay_channel (channel, method, max_attempts) VALUES ('test', 'once', 1);

@@ -60,7 +60,7 @@ sub ask
 }
 
 # Until it listens.
-for (1 .. 100)
+for (1 .. 1800)
 {
 	last if ask($shop, 'SELECT 1') eq '1';
 	select undef, undef, undef, 0.1;

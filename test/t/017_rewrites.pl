@@ -52,8 +52,6 @@ my $old = <<'JSON';
 JSON
 sql(<<"SQL");
 	CREATE EXTENSION dblink;
-	-- However long this takes, no attempt is due to be handed out again.
-	UPDATE pay_channel SET resubmit_after = '1 year';
 	INSERT INTO pay_resource (resource, capacity) VALUES ('stock:S', 10);
 	INSERT INTO pay_resource (resource, external) VALUES ('points', true);
 	SELECT ${\ prepay('open', 'r1', %order)};

@@ -252,7 +252,7 @@ nothing_twice('cron');
 
 # The worker outside hears of what is left, takes it, and reports.
 my $heard = '';
-for (1 .. 600)
+for (1 .. 1800)
 {
 	$heard .= $listener->query_safe('SELECT 1');
 	last if $heard =~ /notification "pay_work"/;

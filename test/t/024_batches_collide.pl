@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $clients = 12;
-my $seconds = 10;
+my $transactions_each = 100;
 my $node = pay_node('collide', conf => <<'CONF');
 max_connections = 40
 jit = off
@@ -36,14 +36,14 @@ $node->safe_psql('postgres', <<'SQL');
 	ALTER TABLE collide.way ADD PRIMARY KEY (n);
 	-- most of them are to end
 	SELECT FROM collide.way, pay_transition(trade_no => pay_no, to_state => 'closing', reason => 'the whole payment') WHERE n % 3 > 0;
-	CREATE TABLE collide.start AS SELECT clock_timestamp() AS at;
+	CREATE SEQUENCE collide.steps;
 
-	-- a message about some order near the place where we are
+	-- a message about some order near the place where we are: five of them are a step
 	CREATE FUNCTION collide.message() RETURNS jsonb LANGUAGE sql VOLATILE AS $$
 		SELECT jsonb_strip_nulls(jsonb_build_object('channel', 'test', 'callback_id', CASE WHEN random() < 0.8 THEN 'm' || floor(random() * 4) END,
 			'trade_no', CASE WHEN random() < 0.02 THEN 'lost ' || floor(random() * 20) ELSE w.trade_no END,
 			'reported', (ARRAY['closed', 'closed', 'closed', 'paid', 'failed', 'unknown', 'authorized'])[1 + floor(random() * 7)], 'amount', 100, 'currency', 'CNY'))
-		FROM (SELECT 1 + least(floor(extract(epoch FROM clock_timestamp() - s.at) * 250 + random() * 60), 2999)::integer AS n FROM collide.start s) AS here
+		FROM (SELECT 1 + least(nextval('collide.steps') / 5 + floor(random() * 60), 2999)::integer AS n) AS here
 			JOIN collide.way w USING (n)
 	$$;
 	CREATE FUNCTION collide.batch(size integer) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
@@ -83,7 +83,7 @@ PGBENCH
 
 my ($stdout, $stderr);
 my $calm = IPC::Run::run(
-	[ 'pgbench', '--no-vacuum', '--protocol=prepared', "--client=$clients", '--jobs=2', "--time=$seconds",
+	[ 'pgbench', '--no-vacuum', '--protocol=prepared', "--client=$clients", '--jobs=2', "--transactions=$transactions_each",
 		'--host', $node->host, '--port', $node->port, "--file=$script", 'postgres' ],
 	'>', \$stdout, '2>', \$stderr);
 ok($calm, 'no error, no deadlock among them') || diag($stderr);
