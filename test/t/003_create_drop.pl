@@ -241,7 +241,7 @@ is($ask->(prepay('heard', 'r1')), 'PY503', 'and created it');
 $node->safe_psql($db, "BEGIN; SELECT pay_install(); ROLLBACK");
 is($ask->(prepay('heard', 'r1')), 'PY503', 'installed, and rolled that back');
 $node->safe_psql($db,
-	'SELECT pay_install(); CREATE SCHEMA pay; ALTER TABLE pay_event SET SCHEMA pay');
+	"SELECT pay_install(); UPDATE pay_channel SET resubmit_after = '1 year'; CREATE SCHEMA pay; ALTER TABLE pay_event SET SCHEMA pay");
 is($ask->(prepay('heard', 'r1')), 'PY503', 'moved a table away');
 $node->safe_psql($db, 'ALTER TABLE pay.pay_event SET SCHEMA public');
 is($ask->(prepay('heard', 'r1')), 'proceed', 'and back');
