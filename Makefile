@@ -2,11 +2,11 @@
 #
 # make, make install, make installcheck: as for any extension that is built with
 # PGXS; PG_CONFIG=... chooses the PostgreSQL installation.
-# make test, make test-fuzz, make test-hard, make demo, make bench: need nothing but
-# Debian. They install the packages that are missing and work in a throw-away
-# installation and server (test/with-server): nothing is installed into the system's
-# PostgreSQL, nothing stays behind; but test-hard keeps the PostgreSQL that it builds
-# in a cache directory.
+# make test, make test-long, make test-fuzz, make test-hard, make demo, make bench:
+# need nothing but Debian. They install the packages that are missing and work in a
+# throw-away installation and server (test/with-server): nothing is installed into the
+# system's PostgreSQL, nothing stays behind; but test-hard keeps the PostgreSQL that it
+# builds in a cache directory.
 
 EXTENSION = pay_idem
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(EXTENSION).control)
@@ -32,7 +32,7 @@ REGRESS_OPTS = --inputdir=test
 ISOLATION_OPTS = --inputdir=test --outputdir=.
 
 # Goals that must work before PostgreSQL's makefiles are installed.
-STANDALONE = test test-fuzz test-hard demo bench
+STANDALONE = test test-long test-fuzz test-hard demo bench
 .PHONY: $(STANDALONE)
 
 ifneq ($(filter-out $(STANDALONE),$(or $(MAKECMDGOALS),all)),)
@@ -50,10 +50,21 @@ endif
 
 # Warnings are errors here and nowhere else: a newer compiler's new warning must
 # not keep anybody from building. What PostgreSQL's own headers trigger is off.
-test: export COPT = -Werror -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wshadow
+test test-long: export COPT = -Werror -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wshadow
 test:
 	test/setup
 	test/with-server test/run
+
+# What is random in make test, ten times as long and with another seed for the world
+# each time: a night's work. make test claims nothing that depends on it.
+test-long: export STORM_ROUNDS = 30
+test-long: export FIRE_TRANSACTIONS = 3000
+test-long: export WORLD_ORDERS = 3000
+test-long: export WORLD_CRASHES = 20
+test-long: export WORLD_BUGS = 0
+test-long:
+	test/setup
+	WORLD_SEED=$${WORLD_SEED:-$$(date +%s)} test/with-server test/run long
 
 # Every function, called in every place and with every kind of argument, beside DDL
 # and damage: a minute of it with assertions in Debian's PostgreSQL, or ten with the
