@@ -234,6 +234,7 @@ ReadAttemptNumber(const Object *object, int key, int *attempt)
 static bool
 ReadList(const Object *object, int key, int at_most, JsonbValue **elements, int *n)
 {
+	*elements = NULL;
 	*n = 0;
 	if (!object->values[key].isnull)
 		*elements = PayListElements((JsonbContainer *) DatumGetPointer(object->values[key].value), n);
