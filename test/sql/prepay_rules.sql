@@ -427,13 +427,14 @@ SELECT decision, other_order_no FROM prepay_test.by('abe', 'P12');
 SHOW pay_idem.lookalike_window;
 SET pay_idem.lookalike_window = 0;
 SELECT decision, other_order_no FROM prepay_test.by('abe', 'P13');
--- In seconds, up to a day.
+-- In seconds, up to a day. From 16 on, PostgreSQL names the unit of the bounds too.
 SET pay_idem.lookalike_window = 90;
 SHOW pay_idem.lookalike_window;
 SET pay_idem.lookalike_window = '2 h';
 SHOW pay_idem.lookalike_window;
 SELECT decision FROM prepay_test.by('abe', 'P14');
-SELECT setting AS value, test.try(format('SET pay_idem.lookalike_window = %L', setting)) AS answer
+SELECT setting AS value, regexp_replace(test.try(format('SET pay_idem.lookalike_window = %L', setting)),
+	'\((\d+) s \.\. (\d+) s\)', '(\1 .. \2)') AS answer
 FROM unnest('{-1,86400,86401,1d,25h,soon}'::text[]) AS s (setting);
 SELECT name, setting, unit, boot_val, min_val, max_val, context FROM pg_settings WHERE name LIKE 'pay\_idem.%';
 RESET pay_idem.lookalike_window;
