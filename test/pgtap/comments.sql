@@ -10,9 +10,11 @@ SELECT pay_install();
 SELECT plan(21);
 
 CREATE SCHEMA comments;
+-- From 18 on, PostgreSQL counts the array type that comes with a type, too.
 CREATE VIEW comments.member AS
 	SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
-	WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'pay_idem';
+	WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'pay_idem'
+		AND NOT EXISTS (SELECT FROM pg_type WHERE d.classid = 'pg_type'::regclass AND typarray = d.objid);
 CREATE VIEW comments.function AS
 	SELECT p.* FROM pg_proc p JOIN comments.member ON classid = 'pg_proc'::regclass AND objid = p.oid;
 

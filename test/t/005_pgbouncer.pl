@@ -12,16 +12,15 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+my $pgbouncer = program('pgbouncer');
+skip_without('pgbouncer', $pgbouncer);
+my ($version) = `$pgbouncer --version` =~ /PgBouncer (\d+\.\d+)/;
+my $prepares = $version =~ /^1\.(\d+)/ && $1 >= 21;
+
 my $node = pay_node('main');
 my $dir = PostgreSQL::Test::Utils::tempdir_short();
 my $port = PostgreSQL::Test::Cluster::get_free_port();
 my $user = $node->safe_psql('postgres', 'SELECT current_user');
-
-my ($pgbouncer) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin',
-  '/usr/local/sbin';
-ok($pgbouncer, 'pgbouncer is installed') or BAIL_OUT('no pgbouncer');
-my ($version) = `$pgbouncer --version` =~ /PgBouncer (\d+\.\d+)/;
-my $prepares = $version =~ /^1\.(\d+)/ && $1 >= 21;
 
 append_to_file("$dir/users", "\"$user\" \"\"\n\"shop_app\" \"\"\n");
 append_to_file("$dir/ini", <<"INI");

@@ -13,6 +13,8 @@ use PayTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+skip_without_node_postgres();
+
 my $node = pay_node('main');
 my $dir = PostgreSQL::Test::Utils::tempdir();
 

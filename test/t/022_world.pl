@@ -28,6 +28,8 @@ use PayTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+skip_without_node_postgres();
+
 my $orders = $ENV{WORLD_ORDERS} || 240;
 my $seed = $ENV{WORLD_SEED} || 1;
 my $bugs_at_a_time = 4;

@@ -17,7 +17,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-ok(-e "$PayTest::pkglibdir/pg_cron.so", 'pg_cron is installed') or BAIL_OUT('no pg_cron');
+skip_without('pg_cron', -e "$PayTest::pkglibdir/pg_cron.so");
 
 my $node = pay_node('cron', conf => <<'CONF');
 shared_preload_libraries = 'pg_cron'

@@ -26,16 +26,20 @@ BEGIN
 		require File::Temp;
 		$ENV{TESTDIR} = File::Temp::tempdir('pay_idem_XXXX', TMPDIR => 1, CLEANUP => 1);
 	}
+	# From 16 on, these say where; up to 15 they are there by TESTDIR alone.
+	$ENV{TESTDATADIR} ||= "$ENV{TESTDIR}/tmp_check";
+	$ENV{TESTLOGDIR} ||= "$ENV{TESTDATADIR}/log";
 }
 
 use Exporter 'import';
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(
   pay_node prepay credential callback transition refund refund_transition refund_callback claim hold_done trade_of
-  answers raises digest violations waits no_leaks);
+  answers raises digest violations waits no_leaks program skip_without skip_without_node_postgres);
 
 # SQL text that is one call and nothing else.
 my $a_call = qr/^\s*(?:"[^"]+"\.|\w+\.)?pay_\w+\(/;
@@ -43,6 +47,31 @@ my $a_call = qr/^\s*(?:"[^"]+"\.|\w+\.)?pay_\w+\(/;
 # The tables, parents first; and how all of them go: the view that reads them first.
 our @TABLES = qw(pay_channel pay_payment pay_attempt pay_event pay_review pay_refund pay_dispute pay_resource pay_hold pay_task pay_database pay_grantee);
 our $DROP = 'DROP VIEW pay_balance; DROP TABLE ' . join ', ', @TABLES;
+
+# Where a program is, undef where it is not.
+sub program
+{
+	my ($name) = @_;
+
+	return (grep { -x } map { "$_/$name" } split(/:/, $ENV{PATH}), '/usr/sbin', '/usr/local/sbin')[0];
+}
+
+# Skips this test, by name, where what it uses besides PostgreSQL is not there;
+# test/setup installs what apt has.
+sub skip_without
+{
+	my ($what, $is_there) = @_;
+
+	plan(skip_all => "there is no $what here") unless $is_there;
+}
+
+# node-postgres is npm's, or Debian's.
+sub skip_without_node_postgres
+{
+	skip_without('node', program('node'));
+	skip_without('node-postgres',
+		program('npm') || IPC::Run::run([ 'node', '-e', 'require("pg")' ], init => sub { chdir '/' }, '2>', '/dev/null'));
+}
 
 # pay_node(name, init => {...}, conf => '...', install => 0|1): a started
 # server; with install (the default) database postgres has the extension and
