@@ -2,8 +2,9 @@
 #
 # make, make install, make installcheck: as for any extension that is built with
 # PGXS; PG_CONFIG=... chooses the PostgreSQL installation.
-# make test, make test-long, make test-fuzz, make test-hard, make demo, make bench:
-# need nothing but Debian. They install the packages that are missing and work in a
+# make test, make test-long, make test-versions, make test-fuzz, make test-hard,
+# make demo, make bench: need nothing but Debian. They install the packages that are
+# missing, of the newest PostgreSQL that apt has (or PG_CONFIG's), and work in a
 # throw-away installation and server (test/with-server): nothing is installed into the
 # system's PostgreSQL, nothing stays behind; but test-hard keeps the PostgreSQL that it
 # builds in a cache directory.
@@ -32,7 +33,7 @@ REGRESS_OPTS = --inputdir=test
 ISOLATION_OPTS = --inputdir=test --outputdir=.
 
 # Goals that must work before PostgreSQL's makefiles are installed.
-STANDALONE = test test-long test-fuzz test-hard demo bench
+STANDALONE = test test-long test-versions test-fuzz test-hard demo bench
 .PHONY: $(STANDALONE)
 
 ifneq ($(filter-out $(STANDALONE),$(or $(MAKECMDGOALS),all)),)
@@ -50,7 +51,7 @@ endif
 
 # Warnings are errors here and nowhere else: a newer compiler's new warning must
 # not keep anybody from building. What PostgreSQL's own headers trigger is off.
-test test-long: export COPT = -Werror -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wshadow
+test test-long test-versions: export COPT = -Werror -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wshadow
 test:
 	test/setup
 	test/with-server test/run
@@ -65,6 +66,11 @@ test-long: export WORLD_BUGS = 0
 test-long:
 	test/setup
 	WORLD_SEED=$${WORLD_SEED:-$$(date +%s)} test/with-server test/run long
+
+# The same on the PostgreSQL of Debian 12, 13 and sid, in chroots that are bare before.
+test-versions:
+	test/setup versions
+	test/versions
 
 # Every function, called in every place and with every kind of argument, beside DDL
 # and damage: a minute of it with assertions in Debian's PostgreSQL, or ten with the
