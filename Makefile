@@ -38,8 +38,26 @@ STANDALONE = test test-long test-versions test-fuzz test-hard demo bench
 
 ifneq ($(filter-out $(STANDALONE),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifeq ($(wildcard $(PGXS)),)
+$(error PG_CONFIG=$(PG_CONFIG) leads to no makefiles and headers of PostgreSQL. Debian has them in a package: sudo apt-get install postgresql-server-dev-all; for another PostgreSQL: make PG_CONFIG=/path/to/its/pg_config)
+endif
 include $(PGXS)
+
+ifneq ($(filter all install,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(shell $(CC) -E -include stdio.h -x c /dev/null >/dev/null 2>&1 && echo works),)
+$(error $(CC) does not compile C. On Debian: sudo apt-get install gcc libc6-dev; for another compiler: make CC=...)
+endif
+endif
+
+# Before the first file is copied.
+installdirs: may-install
+.PHONY: may-install
+may-install:
+	@for directory in '$(DESTDIR)$(pkglibdir)' '$(DESTDIR)$(datadir)/extension'; do \
+		[ ! -d "$$directory" ] || [ -w "$$directory" ] || { \
+			echo "make install: $$(id -un) may not write to $$directory: sudo make install; without sudo: su -c 'make install'" >&2; exit 1; }; \
+	done
 
 $(OBJS) $(OBJS:.o=.bc): $(ROOM_HEADERS)
 
