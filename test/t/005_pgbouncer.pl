@@ -35,6 +35,8 @@ unix_socket_dir = $dir
 auth_type = trust
 auth_file = $dir/users
 admin_users = $user
+query_wait_timeout = 0
+query_wait_timeout = 0
 logfile = $dir/log
 pidfile = $dir/pid
 @{[ $prepares ? 'max_prepared_statements = 100' : '' ]}
@@ -61,7 +63,7 @@ sub ask
 # Until it listens.
 for (1 .. 1800)
 {
-	last if ask($shop, 'SELECT 1') eq '1';
+	last if IPC::Run::run([ 'pg_isready', '-q', '-d', $shop ]);
 	select undef, undef, undef, 0.1;
 }
 is(ask($shop, 'SELECT 1'), '1', "pgbouncer $version is there");
@@ -120,6 +122,8 @@ SELECT decision FROM pay_callback(channel => 'test', callback_id => 'n' || :n, r
 	payload => '{"event": "TRANSACTION.SUCCESS"}');
 SQL
 my $orders = 60;
+# A thread for each client: pgbench waits for an answer to what it prepares, and the other
+# clients of that thread with it, one of which may be in the transaction that has the session.
 foreach my $protocol ('simple', 'extended', $prepares ? 'prepared' : ())
 {
 	my ($out, $err);
@@ -128,7 +132,7 @@ foreach my $protocol ('simple', 'extended', $prepares ? 'prepared' : ())
 	append_to_file("$dir/$protocol.sql", $script);
 	my $ok = IPC::Run::run(
 		[
-			'pgbench', '-n', '-M', $protocol, '-c', 12, '-j', 2, '-t', 100, '-D', "orders=$orders",
+			'pgbench', '-n', '-M', $protocol, '-c', 12, '-j', 12, '-t', 100, '-D', "orders=$orders",
 			'-f', "$dir/$protocol.sql", $shop
 		],
 		'>',

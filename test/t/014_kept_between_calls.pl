@@ -152,7 +152,11 @@ lifecycle('without them again');
 
 # ---- memory ----
 
-my $size = "SELECT sum(total_bytes) FROM pg_backend_memory_contexts WHERE name LIKE 'pay\\_idem%' OR parent LIKE 'pay\\_idem%' OR parent = 'ExecutorState'";
+# From 18 on, PostgreSQL names a context's parents by their places in its path, no longer by name.
+my $size = $node->pg_version >= 18
+  ? "WITH c AS MATERIALIZED (SELECT * FROM pg_backend_memory_contexts) SELECT sum(total_bytes) FROM c
+	WHERE name LIKE 'pay\\_idem%' OR EXISTS (SELECT FROM c p WHERE p.path = c.path[:c.level - 1] AND (p.name LIKE 'pay\\_idem%' OR p.name = 'ExecutorState'))"
+  : "SELECT sum(total_bytes) FROM pg_backend_memory_contexts WHERE name LIKE 'pay\\_idem%' OR parent LIKE 'pay\\_idem%' OR parent = 'ExecutorState'";
 lifecycle('a session that goes on') for 1 .. 3;
 my $before = $session->query_safe("$size;");
 foreach (1 .. 20)

@@ -174,7 +174,7 @@ sql('REVOKE everybodys FROM clerk');
 is($ask->($of[0]), '42501', 'and not any more when it is no member');
 sql('REVOKE m1_shop FROM clerk; GRANT everybodys TO clerk');
 is($ask->($of[0]), 'proceed', 'a member of another role');
-sql('REVOKE everybodys FROM clerk; GRANT m1_shop TO clerk; ALTER ROLE clerk NOINHERIT');
+sql('REVOKE everybodys FROM clerk; ALTER ROLE clerk NOINHERIT; GRANT m1_shop TO clerk');
 is($ask->($of[1]), '42501', 'without INHERIT it may call nothing');
 $session->query('SET ROLE m1_shop;');
 is($ask->($of[1]), 'in_progress', 'before SET ROLE');

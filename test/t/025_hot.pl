@@ -48,6 +48,11 @@ foreach (@written)
 }
 is_deeply($written{claim}, { pay_task => { calls => $n, updates => $n, hot => 0 } }, 'claim: one row for each task');
 
+# A table without a fillfactor gets ours; what a DBA chose stays.
+$node->safe_psql('postgres', 'ALTER TABLE pay_attempt RESET (fillfactor); ALTER TABLE pay_payment SET (fillfactor = 90); SELECT pay_install()');
+is($node->safe_psql('postgres', "SELECT relname, reloptions FROM pg_class WHERE relname IN ('pay_attempt', 'pay_payment') ORDER BY 1"),
+	"pay_attempt|{fillfactor=35}\npay_payment|{fillfactor=90}", 'pay_install() and the fillfactor');
+
 no_leaks($node);
 $node->stop;
 done_testing();
