@@ -1,6 +1,7 @@
 -- Known accidents of other systems. Each is named, told in one sentence, and
 -- cannot happen here.
 
+\i test/sql/include/begin.sql
 SET client_min_messages = warning;
 CREATE SCHEMA accidents_test;
 

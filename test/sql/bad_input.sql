@@ -1,5 +1,6 @@
 -- Bad input: whatever it is, the answer is the design's, and no row changes.
 
+\i test/sql/include/begin.sql
 CREATE SCHEMA bad_input;
 SET client_min_messages = warning;
 

@@ -1,6 +1,7 @@
 -- Bad input for the functions that give money back, replace orders and settle
 -- disputes: whatever it is, the answer is the design's, and no row changes.
 
+\i test/sql/include/begin.sql
 CREATE SCHEMA bad_money;
 SET client_min_messages = warning;
 

@@ -1,6 +1,7 @@
 -- Many callbacks in one call: pay_callbacks() answers what pay_callback() would
 -- answer to each, in their order; all of it or nothing.
 
+\i test/sql/include/begin.sql
 SET client_min_messages = warning;
 CREATE SCHEMA batches_test;
 

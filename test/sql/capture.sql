@@ -1,6 +1,7 @@
 -- Authorize, capture, void; closing and reversing, of an attempt and of a payment;
 -- several attempts at once. What the channel does last is what happened.
 
+\i test/sql/include/begin.sql
 SET client_min_messages = warning;
 CREATE SCHEMA capture_test;
 

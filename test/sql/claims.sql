@@ -2,6 +2,7 @@
 -- do about it. Time passes here by moving what the database noted into the past, so
 -- nothing depends on the clock; waits are hours, so no slow machine is taken for one.
 
+\i test/sql/include/begin.sql
 SET client_min_messages = warning;
 CREATE SCHEMA claims_test;
 

@@ -2,6 +2,7 @@
 -- (an owner's hand, a careless import) is an error that names table, key and
 -- column, never a crash; and the queue passes such a payment by, noting it once.
 
+\i test/sql/include/begin.sql
 SET client_min_messages = warning;
 CREATE SCHEMA damage_test;
 

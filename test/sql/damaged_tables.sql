@@ -3,6 +3,7 @@
 -- (PY503). pay_install() repairs what it can, and names what it cannot, with the
 -- statement that does. Each kind of damage to each table, each undone again.
 
+\i test/sql/include/begin.sql
 SET client_min_messages = error;
 CREATE SCHEMA damage_test;
 

@@ -2,6 +2,7 @@
 -- caller's own step, with the payment's attempts taken along. Whatever passes, the
 -- payment is what follows from its attempts, and its money adds up.
 
+\i test/sql/include/begin.sql
 SET client_min_messages = warning;
 CREATE SCHEMA direct_test;
 

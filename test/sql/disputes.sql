@@ -1,6 +1,7 @@
 -- A customer says that two orders are one: a case with both payments' records, and
 -- a person's verdict. And the likely duplicates that nobody has reported.
 
+\i test/sql/include/begin.sql
 SET client_min_messages = warning;
 CREATE SCHEMA disputes_test;
 

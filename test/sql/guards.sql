@@ -2,6 +2,7 @@
 -- a payment's story would become false, and left alone where not. (Steps of state
 -- by UPDATE, all pairs: see steps.)
 
+\i test/sql/include/begin.sql
 SET client_min_messages = warning;
 CREATE SCHEMA guards_test;
 

@@ -1,6 +1,7 @@
 -- Holds: what an order reserves besides money. Coupons, stock, points, and what
 -- other systems keep for it (TCC, saga).
 
+\i test/sql/include/begin.sql
 SET client_min_messages = warning;
 CREATE SCHEMA holds_test;
 

@@ -2,6 +2,7 @@
 -- here, a history that says so, their refunds and tasks; what does not fit is
 -- refused, with the reason, and the others come in all the same.
 
+\i test/sql/include/begin.sql
 SET client_min_messages = warning;
 CREATE SCHEMA import_test;
 

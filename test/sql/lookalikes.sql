@@ -3,10 +3,12 @@
 -- is read, whatever its columns, and every event is refused. All of it by a role that
 -- has what PUBLIC has.
 
+\i test/sql/include/begin.sql
 SET client_min_messages = warning;
-CREATE ROLE lookalikes_user;
-CREATE SCHEMA lookalikes_test AUTHORIZATION lookalikes_user;
-SET SESSION AUTHORIZATION lookalikes_user;
+DROP ROLE IF EXISTS regress_lookalikes_user;
+CREATE ROLE regress_lookalikes_user;
+CREATE SCHEMA lookalikes_test AUTHORIZATION regress_lookalikes_user;
+SET SESSION AUTHORIZATION regress_lookalikes_user;
 SELECT has_table_privilege('public.pay_payment', 'SELECT') AS reads, has_function_privilege('public.pay_install()', 'EXECUTE') AS installs;
 
 -- The column map of ours would read the fifth column as a pointer.
@@ -197,4 +199,4 @@ ROLLBACK;
 
 SET client_min_messages = error;
 DROP SCHEMA lookalikes_test CASCADE;
-DROP ROLE lookalikes_user;
+DROP ROLE regress_lookalikes_user;

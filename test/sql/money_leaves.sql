@@ -3,6 +3,7 @@
 -- and what must come of it. PAID is an order of 100.00 EUR through stripe/card, paid
 -- by pi_1. Time passes by moving what the database noted into the past.
 
+\i test/sql/include/begin.sql
 SET client_min_messages = warning;
 CREATE SCHEMA money;
 

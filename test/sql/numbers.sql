@@ -1,5 +1,6 @@
 -- Numbers: what the bits of a pay_no and a trade_no say, read here in plain SQL.
 
+\i test/sql/include/begin.sql
 CREATE SCHEMA numbers_test;
 SET client_min_messages = warning;
 

@@ -1,5 +1,6 @@
 -- pay_prepay, rule by rule, in the order in which the rules are asked.
 
+\i test/sql/include/begin.sql
 SET client_min_messages = warning;
 CREATE SCHEMA prepay_test;
 

@@ -2,6 +2,7 @@
 -- channel's word and by a superuser's own UPDATE; where there is room for its
 -- reserve, and where there is none.
 
+\i test/sql/include/begin.sql
 CREATE SCHEMA refund_steps_test;
 SET client_min_messages = warning;
 

@@ -1,6 +1,7 @@
 -- Refunds: what the shop gives back, what the channel gives or takes back by
 -- itself, and money that the order never needed. No cent twice, none kept.
 
+\i test/sql/include/begin.sql
 SET client_min_messages = warning;
 CREATE SCHEMA refunds_test;
 

@@ -1,6 +1,7 @@
 -- A new order instead of a doubtful one (replaces), and the question to a customer
 -- who seems to pay twice (payer, confirm): rules 8 and 9 of pay_prepay.
 
+\i test/sql/include/begin.sql
 SET client_min_messages = warning;
 CREATE SCHEMA replaces_test;
 

@@ -1,6 +1,7 @@
 -- Reports: one rule says what a callback or a transition does to an attempt and
 -- its payment, whoever brings it.
 
+\i test/sql/include/begin.sql
 SET client_min_messages = warning;
 CREATE SCHEMA reports_test;
 

@@ -2,6 +2,7 @@
 -- as they take it, and as a superuser's own UPDATE is let through or refused. (Of
 -- refunds: see refund_steps.)
 
+\i test/sql/include/begin.sql
 CREATE SCHEMA steps_test;
 SET client_min_messages = warning;
 

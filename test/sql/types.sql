@@ -1,6 +1,7 @@
 -- pay_state, pay_decision and pay_refund_state: closed sets of labels, one byte on disk, that
 -- compare, index and cast as an application expects, whatever the search_path.
 
+\i test/sql/include/begin.sql
 CREATE SCHEMA types_test;
 SET client_min_messages = warning;
 
