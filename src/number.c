@@ -177,13 +177,19 @@ PayNumberText(PayNumber number)
 	return out;
 }
 
-/* Feed a text to the hash in UTF-8, whatever the database's encoding. */
+/*
+ * Feed a text to the hash in UTF-8, whatever the database's encoding. SQL_ASCII
+ * does not say what its bytes mean, so they are taken as they are.
+ */
 static int
 HashText(pg_cryptohash_ctx *ctx, const text *in)
 {
 	const char *data = VARDATA_ANY(in);
 	int			length = VARSIZE_ANY_EXHDR(in);
-	char	   *utf8 = pg_server_to_any(data, length, PG_UTF8);
+	const char *utf8 = data;
+
+	if (GetDatabaseEncoding() != PG_SQL_ASCII)
+		utf8 = pg_server_to_any(data, length, PG_UTF8);
 
 	if (utf8 != data)
 		length = strlen(utf8);

@@ -61,7 +61,7 @@ extern bool PayParseNumber(const text *in, PayNumber *number);
 /* Write the 32 hex digits that channels and callers get. */
 extern text *PayNumberText(PayNumber number);
 
-/* First 64 bits of SHA-256(a, 0x1F, b) in UTF-8. */
+/* First 64 bits of SHA-256(a, 0x1F, b) in UTF-8; in a SQL_ASCII database, of their bytes. */
 extern uint64 PayDigest(const text *a, const text *b);
 
 /* Shard of an order, 0 to 4095: first 12 bits of SHA-256(merchant, 0x1F, order_no) in UTF-8. */

@@ -192,7 +192,7 @@ UPDATE pay_resource SET capacity = 10 WHERE resource = 'points' AND merchant = '
 SELECT decision FROM holds_test.prepay('B8', '{points:kim#11}');
 SELECT holds_test.taken('points:bob'), holds_test.taken('points:kim');
 -- Names are whatever is after the first colon; the last # is the quantity's.
-SELECT decision FROM holds_test.prepay('B9', ARRAY['coupon:a:b#c#1', 'coupon: ', 'coupon:{"é"}', 'coupon:' || repeat('x', 248)]);
+SELECT decision FROM holds_test.prepay('B9', ARRAY['coupon:a:b#c#1', 'coupon: ', 'coupon:{"e"}', 'coupon:' || repeat('x', 248)]);
 SELECT n, left(resource, 20), octet_length(resource) AS bytes, quantity FROM holds_test.holds('B9');
 
 -- ---- the next attempt: the same, less, more, other ----

@@ -59,7 +59,7 @@ SELECT cardinality(pay_trade_nos(test.number('numbers', 'N2'), array_fill(10::sm
 
 SELECT left(order_no, 8) AS order_no, left(merchant, 8) AS merchant, pay_shard(order_no, merchant) AS shard,
 	pay_shard(order_no, merchant) = numbers_test.shard(merchant, order_no) AS as_computed
-FROM (VALUES ('A1', ''), ('A1', 'shop'), ('shopA1', ''), ('1', 'shopA'), ('订单一', ''), ('订单一', '商户'), ('é', 'ß'),
+FROM (VALUES ('A1', ''), ('A1', 'shop'), ('shopA1', ''), ('1', 'shopA'),
 	(repeat('x', 255), repeat('y', 255))) AS v (order_no, merchant)
 ORDER BY length(v.order_no), v.order_no COLLATE "C", v.merchant COLLATE "C";
 SELECT pay_shard('A1') = pay_shard('A1', '') AS merchant_defaults_to_none,

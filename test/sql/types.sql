@@ -287,8 +287,9 @@ $$;
 SELECT count(*) AS labels, count(*) FILTER (WHERE types_test.receive(type, label::bytea) <> label) AS wrong
 FROM types_test.label;
 
--- Empty, cut off, longer, another case, a raw byte, far too long, not even text.
-SELECT type, what, left(types_test.receive(type, field), 90) AS answer
+-- Empty, cut off, longer, another case, a raw byte, far too long. (What is no text in
+-- the database's encoding: see encodings.)
+SELECT type, what, left(replace(types_test.receive(type, field), getdatabaseencoding(), 'its own'), 90) AS answer
 FROM (VALUES ('pay_state'), ('pay_decision'), ('pay_refund_state')) AS t (type), (VALUES
 	(1, 'empty', ''::bytea),
 	(2, 'cut off', 'pai'),
@@ -299,8 +300,7 @@ FROM (VALUES ('pay_state'), ('pay_decision'), ('pay_refund_state')) AS t (type),
 	(7, 'the byte on disk', '\x08'),
 	(8, 'a zero', '\x00'),
 	(9, 'label and a zero', 'paid'::bytea || '\x00'),
-	(10, '20000 bytes', convert_to(repeat('paid', 5000), 'UTF8')),
-	(11, 'no UTF-8', '\xff70616964')) AS f (n, what, field)
+	(10, '20000 bytes', convert_to(repeat('paid', 5000), 'UTF8'))) AS f (n, what, field)
 ORDER BY type, n;
 SELECT count(*) AS left_behind FROM types_test.received;
 
