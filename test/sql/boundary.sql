@@ -3,6 +3,7 @@
 -- giving an order up by its own number, many refund callbacks at once, intervals that
 -- have a sensible length, and one transaction under two names.
 
+\i test/sql/include/begin.sql
 SET client_min_messages = warning;
 CREATE SCHEMA boundary_test;
 
