@@ -796,6 +796,11 @@ MapColumns(Relation rel, const PayTable *table, Oid home, PayTableMap *map)
 								   Qualified(relid), quote_identifier(column->name),
 								   OidIsValid(type) ? format_type_be_qualified(type) : pay_kinds[column->kind].own_type,
 								   column->kind == KIND_TEXT ? " COLLATE \"C\"" : ""));
+		if (column->kind == KIND_TEXT && att->attcollation != C_COLLATION_OID)
+			return Damage(psprintf("has a column \"%s\" of another collation, %s", column->name,
+								   quote_identifier(get_collation_name(att->attcollation))),
+						  psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE pg_catalog.text COLLATE \"C\"; or, if it is none of pay_idem's tables, rename or drop it.",
+								   Qualified(relid), quote_identifier(column->name)));
 		if (column->options & DEFAULTED)
 			map->has_defaults = true;
 		if ((column->options & DEFAULTED) && !att->atthasdef && att->attidentity == '\0')
