@@ -21,7 +21,7 @@ OBJS := $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 # The extension script: sql/ in the order in which its objects need each other.
 # label_type.sql.in makes one type of labels, so it comes once per type.
 LABEL_TYPES = pay_state pay_decision pay_refund_state
-SQL_PARTS = $(addprefix sql/, machine.sql number.sql answer.sql prepay.sql close.sql report.sql batch.sql refund.sql dispute.sql hold.sql claim.sql import.sql guard.sql store.sql rights.sql)
+SQL_PARTS = $(addprefix sql/, machine.sql number.sql answer.sql prepay.sql close.sql report.sql batch.sql refund.sql dispute.sql hold.sql claim.sql import.sql guard.sql store.sql tables.sql install.sql rights.sql)
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 DOCS := $(wildcard README.md doc/*.md doc/*.svg)
 

@@ -2,12 +2,11 @@
 -- Who may call what: EXECUTE is the gate. For whom: the rows of pay_grantee, which
 -- the functions read.
 
-CREATE FUNCTION pay_grant(role text, kind text, merchant text DEFAULT NULL) RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+CREATE FUNCTION pay_missing_grants(home name, role text, kind text, merchant text) RETURNS SETOF text
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
-AS $grant$
+AS $$
 DECLARE
-	home name;
 	functions_of_kind CONSTANT jsonb := '{
 		"checkout": ["pay_create", "pay_prepay", "pay_credential", "pay_query", "pay_close"],
 		"reports": ["pay_callback", "pay_callbacks", "pay_transition", "pay_query",
@@ -32,11 +31,53 @@ DECLARE
 			"pay_task", "pay_resource", "pay_hold", "pay_database"],
 		"auditor": ["pay_channel", "pay_payment", "pay_attempt", "pay_event", "pay_review", "pay_refund", "pay_dispute", "pay_balance",
 			"pay_task", "pay_resource", "pay_hold", "pay_grantee", "pay_database"]}';
+BEGIN
+	-- who may not give it has no need to where the role has it
+	RETURN QUERY
+	SELECT format('GRANT USAGE ON SCHEMA %I TO %I;', home, role)
+	FROM pg_namespace n JOIN pg_roles r ON r.rolname = pay_missing_grants.role
+	WHERE n.nspname = home AND (has_schema_privilege(n.oid, 'USAGE WITH GRANT OPTION') OR NOT has_schema_privilege(r.oid, n.oid, 'USAGE'))
+		AND NOT EXISTS (SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a WHERE a.grantee = r.oid AND a.privilege_type = 'USAGE')
+	LIMIT 1;	-- of two versions of the schema's row
+
+	RETURN QUERY
+	SELECT format('GRANT EXECUTE ON FUNCTION %s TO %I;', p.oid::regprocedure, role)
+	FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_roles r ON r.rolname = pay_missing_grants.role
+	WHERE n.nspname = home
+		AND p.proname IN (SELECT jsonb_array_elements_text(functions_of_kind -> kind))
+		AND (merchant IS NULL OR p.proname <> ALL (not_for_one_merchant))
+		AND EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+			WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+				AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+				AND e.extname = 'pay_idem')
+		AND NOT EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = r.oid AND a.privilege_type = 'EXECUTE');
+
+	-- a table has the rows of all merchants
+	RETURN QUERY
+	SELECT format('GRANT %s ON TABLE %s TO %I;', w.privilege, t.object, role)
+	FROM (SELECT jsonb_array_elements_text(readable_by_kind -> kind) AS name, 'SELECT' AS privilege
+			UNION ALL SELECT n, p FROM unnest('{pay_channel,pay_resource}'::text[]) n, unnest('{INSERT,UPDATE}'::text[]) p WHERE kind = 'ops') AS w,
+		LATERAL (SELECT format('%I.%I', home, w.name) AS object) AS t
+		JOIN pg_roles r ON r.rolname = pay_missing_grants.role
+	WHERE merchant IS NULL AND NOT EXISTS (
+		SELECT FROM pg_class c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a
+		WHERE c.oid = to_regclass(t.object) AND a.grantee = r.oid AND a.privilege_type = w.privilege);
+END
+$$;
+COMMENT ON FUNCTION pay_missing_grants(name, text, text, text) IS
+	'the GRANTs that a role lacks to have the rights of a kind';
+
+CREATE FUNCTION pay_grant(role text, kind text, merchant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $grant$
+DECLARE
+	home name;
 	name text;
 	other text;
 	installed boolean;
 BEGIN
-	IF role IS NULL OR kind IS NULL OR NOT functions_of_kind ? kind THEN
+	IF role IS NULL OR kind IS NULL OR kind <> ALL ('{app,checkout,reports,worker,ops,auditor}') THEN
 		RAISE EXCEPTION 'no such kind of role: %', coalesce(quote_literal(kind), 'NULL')
 			USING ERRCODE = 'PY400',
 				DETAIL = format('role is %s; the kinds are app, checkout, reports, worker, ops, auditor.', coalesce(quote_literal(role), 'NULL'));
@@ -57,9 +98,8 @@ BEGIN
 	WHERE e.extname = 'pay_idem'
 	LIMIT 1;	-- under an old snapshot a GRANT of ours leaves two versions of the schema's row
 
-	FOR name IN SELECT jsonb_array_elements_text(readable_by_kind -> 'auditor')
+	FOR name IN EXECUTE format('SELECT d.name FROM %I.pay_declared($1) d WHERE d.part = ''table'' ORDER BY d.place', home) USING home
 	LOOP
-		CONTINUE WHEN name = 'pay_balance';
 		EXECUTE format('SELECT %I.pay_trusts(to_regclass(%L))', home, format('%I.%I', home, name)) INTO installed;
 		CONTINUE WHEN installed;
 		RAISE EXCEPTION 'pay_idem is not installed in this database'
@@ -84,34 +124,10 @@ BEGIN
 	EXECUTE format('INSERT INTO %1$I.pay_grantee (role, kind, merchant) VALUES ($1::name, $2, $3) ON CONFLICT DO NOTHING', home)
 		USING role, kind, merchant;
 
-	-- who may not give it has no need to where the role has it
-	IF has_schema_privilege(home, 'USAGE WITH GRANT OPTION') OR NOT has_schema_privilege(role, home, 'USAGE') THEN
-		EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', home, role);
-	END IF;
-	FOR name IN
-		SELECT p.oid::regprocedure::text
-		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-		WHERE n.nspname = home
-			AND p.proname IN (SELECT jsonb_array_elements_text(functions_of_kind -> kind))
-			AND (merchant IS NULL OR p.proname <> ALL (not_for_one_merchant))
-			AND EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
-				WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
-					AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
-					AND e.extname = 'pay_idem')
+	FOR name IN EXECUTE format('SELECT g FROM %I.pay_missing_grants($1, $2, $3, $4) g', home) USING home, role, kind, merchant
 	LOOP
-		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', name, role);
+		EXECUTE name;
 	END LOOP;
-	-- a table has the rows of all merchants
-	IF merchant IS NOT NULL THEN
-		RETURN;
-	END IF;
-	FOR name IN SELECT jsonb_array_elements_text(readable_by_kind -> kind)
-	LOOP
-		EXECUTE format('GRANT SELECT ON TABLE %I.%I TO %I', home, name, role);
-	END LOOP;
-	IF kind = 'ops' THEN
-		EXECUTE format('GRANT INSERT, UPDATE ON TABLE %1$I.pay_channel, %1$I.pay_resource TO %2$I', home, role);
-	END IF;
 END
 $grant$;
 COMMENT ON FUNCTION pay_grant(text, text, text) IS
@@ -177,6 +193,7 @@ COMMENT ON FUNCTION pay_revoke(text) IS
 -- numbers and states.
 REVOKE ALL ON FUNCTION
 	pay_install(),
+	pay_install_plan(),
 	pay_grant(text, text, text),
 	pay_revoke(text),
 	pay_create(text, bigint, text, text, text, boolean, interval, jsonb),
@@ -201,4 +218,41 @@ REVOKE ALL ON FUNCTION
 	pay_suspects(timestamptz),
 	pay_review_resolve(bigint, text, text),
 	pay_history(text)
+FROM PUBLIC;
+
+-- What pay_install() and pay_grant() are made of is for who calls those.
+REVOKE ALL ON FUNCTION
+	pay_declared_channel(),
+	pay_declared_payment(),
+	pay_declared_attempt(),
+	pay_declared_event(),
+	pay_declared_review(),
+	pay_declared_refund(),
+	pay_declared_dispute(),
+	pay_declared_task(),
+	pay_declared_resource(),
+	pay_declared_hold(),
+	pay_declared_database(),
+	pay_declared_grantee(),
+	pay_declared_balance(),
+	pay_declared_channels(),
+	pay_declared(name),
+	pay_install_refuse_creators(name),
+	pay_install_owner(name, pay_part[]),
+	pay_install_obstacle(regclass),
+	pay_install_verify(name, jsonb),
+	pay_install_tables(pay_part[], regrole),
+	pay_install_columns(pay_part[]),
+	pay_install_indexes(pay_part[]),
+	pay_install_checks(pay_part[]),
+	pay_install_guards(pay_part[]),
+	pay_install_view_mark(regclass, text),
+	pay_install_view(name, pay_part[], regrole),
+	pay_install_comments(pay_part[]),
+	pay_install_rows(name),
+	pay_install_grants(name),
+	pay_install_reserve(jsonb),
+	pay_install_carry_out(name, jsonb, interval),
+	pay_install_give_up(jsonb, timestamptz),
+	pay_missing_grants(name, text, text, text)
 FROM PUBLIC;

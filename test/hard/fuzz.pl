@@ -116,6 +116,7 @@ SELECT o.proname AS name, o.oid::regprocedure::text AS signature, '$schema.' || 
 	ARRAY(SELECT format_type(t, NULL) FROM unnest(o.proargtypes) WITH ORDINALITY u (t, n) ORDER BY n) AS types
 FROM pg_proc o $of_extension AND d.classid = 'pg_proc'::regclass WHERE o.prokind = 'f'
 	AND NOT 'internal'::regtype = ANY (o.proargtypes)	-- cannot be called from SQL; the types' binary form is
+	AND o.proname !~ '^pay_(declared|missing_grants|install_(?!plan\$))'	-- nobody is given these; pay_install() calls them
 ORDER BY 1, 2
 SQL
 	foreach my $f (@$functions)
@@ -127,7 +128,7 @@ SQL
 		functions => $functions,
 		tables => $dbh->selectcol_arrayref("SELECT relname FROM pg_class WHERE relnamespace = '$schema'::regnamespace AND relkind = 'r' AND relname LIKE 'pay\\_%' ORDER BY 1"),
 		types => $dbh->selectcol_arrayref("SELECT typname FROM pg_type o $of_extension AND d.classid = 'pg_type'::regclass WHERE o.typtype = 'b' AND o.typelem = 0 ORDER BY 1"),
-		results => $dbh->selectcol_arrayref("SELECT typname FROM pg_type o $of_extension AND d.classid = 'pg_type'::regclass WHERE o.typtype = 'c' ORDER BY 1"),
+		results => $dbh->selectcol_arrayref("SELECT typname FROM pg_type o $of_extension AND d.classid = 'pg_type'::regclass WHERE o.typtype = 'c' AND o.typname ~ '_result\$' ORDER BY 1"),
 		kinds => $dbh->selectcol_arrayref("SELECT kind FROM $schema.pay_grantee WHERE role = 'fuzz_' || kind ORDER BY 1"),
 		force_parallel => $dbh->{pg_server_version} >= 160000 ? 'debug_parallel_query' : 'force_parallel_mode',
 	);

@@ -117,6 +117,7 @@ SELECT CASE function || ' ' || about
 	WHEN 'pay_import all' THEN $c$SELECT outcome FROM pay_import(payments => '[{"order_no": "new", "amount": 1, "currency": "CNY"}]')$c$
 	WHEN 'pay_suspects all' THEN $c$SELECT count(*)::text FROM pay_suspects(since => now())$c$
 	WHEN 'pay_install all' THEN 'SELECT pay_install()::text'
+	WHEN 'pay_install_plan all' THEN 'SELECT count(*)::text FROM pay_install_plan()'
 	WHEN 'pay_grant all' THEN $c$SELECT pay_grant(role => current_user::text, kind => 'ops')::text$c$
 	WHEN 'pay_revoke all' THEN $c$SELECT pay_revoke(role => current_user::text)::text$c$
 END
@@ -168,11 +169,14 @@ WHERE heading = '## Not in the table' AND cells[1] <> 'function';
 
 SELECT set_eq($$SELECT p.proname::text FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 		JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid AND e.extname = 'pay_idem'
-	WHERE p.proname !~ '^pay_((refund_)?state|decision)_(in|out|recv|send|eq|ne|lt|le|gt|ge|cmp|hash|hash_extended)$'$$,
+	WHERE p.proname !~ '^pay_((refund_)?state|decision)_(in|out|recv|send|eq|ne|lt|le|gt|ge|cmp|hash|hash_extended)$'
+		AND p.proname !~ '^pay_(declared|missing_grants|install_(?!plan$))'$$,
 	'SELECT function FROM rights.cell UNION SELECT name FROM rights.not_in_table',
 	'every function of the extension is in the matrix or among those that are for PUBLIC');
 SELECT set_eq($$SELECT p.proname::text FROM pg_proc p JOIN rights.not_in_table ON name = p.proname WHERE has_function_privilege('rights_none_one', p.oid, 'EXECUTE')$$,
 	'SELECT name FROM rights.not_in_table', 'and these anybody may call');
+SELECT is_empty($$SELECT p.proname, r.name FROM pg_proc p, rights.role r WHERE p.proname ~ '^pay_(declared|missing_grants|install_(?!plan$))' AND has_function_privilege(r.name, p.oid, 'EXECUTE')$$,
+	'nobody is given what pay_install() is made of');
 SELECT set_eq('SELECT DISTINCT function, about, kind FROM rights.cell',
 	'SELECT DISTINCT c.function, c.about, r.kind FROM rights.cell c, rights.role r', 'each call has a row for each kind of role, and for none');
 SELECT is_empty('SELECT function, about, kind FROM rights.cell GROUP BY 1, 2, 3 HAVING count(*) <> 3', 'and only one');

@@ -90,11 +90,17 @@ SELECT count(*) AS changed FROM (
 	UNION ALL (TABLE test.made_before EXCEPT TABLE test.made)) AS c;
 SELECT timeout FROM pay_channel WHERE channel = 'test' AND method = 'qr';
 -- What is missing it brings back.
+SELECT pay_grant(role => 'pg_monitor', kind => 'auditor');
+REVOKE ALL ON FUNCTION pay_history(text) FROM pg_monitor;
 DROP TRIGGER pay_guard_before ON pay_payment;
 DROP VIEW pay_balance;
 DROP TABLE pay_dispute, pay_task, pay_hold;
 ALTER TABLE pay_attempt DROP CONSTRAINT pay_attempt_cap_check;
+COMMENT ON COLUMN pay_review.kind IS 'mine';
+-- The plan says beforehand what it will do, and then is empty.
+SELECT object, action, lock, turn FROM pay_install_plan();
 SELECT pay_install();
+SELECT count(*) AS left FROM pay_install_plan();
 SELECT tgname FROM pg_trigger WHERE tgrelid = 'pay_payment'::regclass AND NOT tgisinternal ORDER BY tgname;
 SELECT count(*) FROM pay_balance;
 SELECT count(*) FROM pay_dispute;

@@ -493,6 +493,7 @@ is( $node->safe_psql(
 		  . join(',', @PayTest::TABLES, 'pay_balance') . "}') GROUP BY 1"),
 	'shop_owner|13',
 	'tables and view belong to who installed them');
+$node->safe_psql($db, 'GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO stranger');
 raises(
 	$node, 'SELECT pay_install()', '42501', 'a stranger with EXECUTE, over tables of another',
 	db => $db,

@@ -20,7 +20,7 @@ $node->safe_psql('postgres', join ';',
 # ---- who has which right: all functions, all tables
 
 my @payment_functions =
-  qw(pay_callback pay_callbacks pay_close pay_create pay_credential pay_dispute_case pay_dispute_open pay_dispute_resolve pay_grant pay_history pay_import pay_install pay_prepay pay_query pay_revoke
+  qw(pay_callback pay_callbacks pay_close pay_create pay_credential pay_dispute_case pay_dispute_open pay_dispute_resolve pay_grant pay_history pay_import pay_install pay_install_plan pay_prepay pay_query pay_revoke
   pay_refund pay_refund_callback pay_refund_callbacks pay_refund_transition pay_review_resolve pay_suspects pay_transition pay_claim pay_hold_done pay_adopt_database);
 my %calls = (
 	app =>
@@ -292,7 +292,8 @@ my %call = (
 	pay_hold_done => hold_done($trade_no, 'room:101', 'tried'),
 	pay_grant => "pay_grant(role => 'nobody', kind => 'ops')",
 	pay_revoke => "pay_revoke(role => 'nobody')",
-	pay_install => 'pay_install()');
+	pay_install => 'pay_install()',
+	pay_install_plan => 'pay_install_plan()');
 my $rows = digest($node);
 foreach my $role (@roles)
 {

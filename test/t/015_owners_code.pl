@@ -69,6 +69,7 @@ my %call = (
 	pay_grant => "SELECT pay_grant(role => 'reader', kind => 'auditor')",
 	pay_revoke => "SELECT pay_revoke(role => 'shop')",
 	pay_install => 'SELECT pay_install()',
+	pay_install_plan => 'SELECT count(*) FROM pay_install_plan()',
 	pay_suspects => "SELECT FROM pay_suspects(since => '2001-01-01')",
 	pay_prepay => prepay('A2', 'r1'),
 	pay_create => "pay_create(order_no => 'A2', amount => 1, currency => 'CNY')",

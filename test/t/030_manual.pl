@@ -100,6 +100,7 @@ my $signatures = sql(<<'SQL');
 	FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 		JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
 	WHERE e.extname = 'pay_idem' AND p.proname !~ '^pay_((refund_)?state|decision)_(in|out|recv|send|eq|ne|lt|le|gt|ge|cmp|hash|hash_extended)$'
+		AND p.proname !~ '^pay_(declared|missing_grants|install_(?!plan$))'	-- what pay_install() is made of
 SQL
 $signatures =~ s/(DEFAULT (?:'[^']*'|\w+))::[^,)]+/$1/g;
 $signatures =~ s/timestamp with time zone/timestamptz/g;
@@ -119,7 +120,7 @@ my ($functions, $tables) = map { substr($manual, index($manual, "\n## $_\n")) } 
 my %own;
 push @{ $own{ $_->[0] } }, $_->[1] foreach pairs(split /[|\n]/, sql(<<'SQL'));
 	SELECT relkind, relname FROM pg_class
-	WHERE relnamespace = 'public'::regnamespace AND relname LIKE 'pay\_%' AND relkind IN ('r', 'v', 'c') ORDER BY relname
+	WHERE relnamespace = 'public'::regnamespace AND relname LIKE 'pay\_%' AND relkind IN ('r', 'v', 'c') AND relname <> 'pay_part' ORDER BY relname
 SQL
 my @tables = @{ $own{r} };
 
@@ -129,7 +130,7 @@ foreach my $table (@tables, @{ $own{v} }, @{ $own{c} })
 		SELECT a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
 		FROM pg_attribute a WHERE a.attrelid = '$table'::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 SQL
-	my ($section) = ($table =~ /_result$/ ? $functions : $tables) =~ /^### $table(?:, the table)?\n(.*?)(?=^##)/ms;
+	my ($section) = ($table =~ /_(?:result|step)$/ ? $functions : $tables) =~ /^### $table(?:, the table)?\n(.*?)(?=^##)/ms;
 	my @rows = ($section // '') =~ /^\| `(\w+)` \| ([^|`]+) \| /gm;
 	my $rows = '';
 

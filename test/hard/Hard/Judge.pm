@@ -45,6 +45,7 @@ my @NOT_OURS = (
 # pay_install() looks, and then makes what is missing; what came or went in between is
 # an error of the command that makes it.
 my %OF_FUNCTION = (
+	pay_install_plan => qr/^(?:42P01|42703)$/,
 	pay_install => qr/^(?:42P07|42710|42P01|42703|42704|42809|23502|23505|55000|P0004)$/,
 );
 
