@@ -73,14 +73,14 @@ sub skip_without_node_postgres
 		program('npm') || IPC::Run::run([ 'node', '-e', 'require("pg")' ], init => sub { chdir '/' }, '2>', '/dev/null'));
 }
 
-# pay_node(name, init => {...}, conf => '...', install => 0|1): a started
+# pay_node(name, init => {...}, conf => '...', install => 0|1, install_path => '...'): a started
 # server; with install (the default) database postgres has the extension and
 # its tables in public. However long a test takes, no attempt there is due to be
 # handed out to another client.
 sub pay_node
 {
 	my ($name, %o) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = PostgreSQL::Test::Cluster->new($name, $o{install_path} ? (install_path => $o{install_path}) : ());
 
 	$node->init(extra => [qw(--encoding UTF8 --locale C.UTF-8)], %{ $o{init} || {} });
 	$node->append_conf('postgresql.conf',
