@@ -18,27 +18,9 @@ skip_without_node_postgres();
 my $node = pay_node('main');
 my $dir = PostgreSQL::Test::Utils::tempdir();
 
-# node_modules never goes into the source tree.
-copy($_, $dir) || die "cannot copy $_: $!" for glob "$FindBin::Bin/../node/*.js*";
-# npm brings the version of package-lock.json; where there is no npm, Debian's
-# node-postgres does. One of them must be there.
-my $log = '';
-if (grep { -x "$_/npm" } split /:/, $ENV{PATH})
-{
-	local $ENV{HOME} = $dir;
-	IPC::Run::run(
-		[ 'npm', 'ci', '--no-audit', '--no-fund', '--ignore-scripts', '--cache', "$dir/cache" ],
-		init => sub { chdir $dir or die $! },
-		'>', \$log, '2>&1');
-}
-my ($version, $error) = ('', '');
-eval {
-	IPC::Run::run(
-		[ 'node', '-p', 'require("pg/package.json").version' ],
-		init => sub { chdir $dir or die $! },
-		'>', \$version, '2>', \$error) or die "node\n";
-};
-like($version, qr/^\d/, 'node-postgres is there') or BAIL_OUT("no node-postgres: $log$error$@");
+copy("$FindBin::Bin/../node/lifecycle.js", $dir) || die "cannot copy: $!";
+my ($version, $error) = node_postgres($dir, "$FindBin::Bin/../node");
+like($version, qr/^\d/, 'node-postgres is there') or BAIL_OUT("no node-postgres: $error");
 note "node-postgres $version";
 
 my ($out, $err) = ('', '');

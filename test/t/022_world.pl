@@ -36,23 +36,13 @@ my $bugs_at_a_time = 4;
 my $root = "$FindBin::Bin/../..";
 my $dir = PostgreSQL::Test::Utils::tempdir();
 
-# ---- node-postgres, as test/t/006_node_pg.pl has it; node_modules never goes into the source tree
+# ---- node-postgres
 
 mkpath([ map { "$dir/$_" } qw(examples/worker test/world) ]);
 copy($_, "$dir/examples/worker") || die "cannot copy $_: $!" for glob "$root/examples/worker/*.js*";
 copy($_, "$dir/test/world") || die "cannot copy $_: $!" for glob "$root/test/world/*.js";
-copy($_, $dir) || die "cannot copy $_: $!" for glob "$root/examples/worker/package*.json";
-my ($log, $error) = ('', '');
-if (grep { -x "$_/npm" } split /:/, $ENV{PATH})
-{
-	local $ENV{HOME} = $dir;
-	IPC::Run::run(
-		[ 'npm', 'ci', '--no-audit', '--no-fund', '--ignore-scripts', '--cache', "$dir/cache" ],
-		init => sub { chdir $dir or die $! },
-		'>', \$log, '2>&1');
-}
-IPC::Run::run([ 'node', '-e', 'require("pg")' ], init => sub { chdir $dir or die $! }, '2>', \$error)
-  or BAIL_OUT("no node-postgres: $log$error");
+my ($version, $error) = node_postgres($dir, "$root/examples/worker");
+$version or BAIL_OUT("no node-postgres: $error");
 
 # ---- worlds
 

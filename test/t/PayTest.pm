@@ -32,6 +32,7 @@ BEGIN
 }
 
 use Exporter 'import';
+use File::Copy ();
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -39,7 +40,8 @@ use Test::More;
 
 our @EXPORT = qw(
   pay_node prepay credential callback transition refund refund_transition refund_callback claim hold_done trade_of
-  answers raises digest violations waits no_leaks program skip_without skip_without_node_postgres);
+  answers raises digest violations waits no_leaks program
+  skip_without skip_without_node_postgres node_postgres);
 
 # SQL text that is one call and nothing else.
 my $a_call = qr/^\s*(?:"[^"]+"\.|\w+\.)?pay_\w+\(/;
@@ -431,6 +433,36 @@ sub waits
 			"SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = '$application' AND wait_event_type = 'Lock'"
 		),
 		"$application waits");
+}
+
+# node_postgres(directory, packages): puts node-postgres there, so that a program in it
+# finds it, and returns its version, and what went wrong. npm brings the version of
+# package-lock.json in directory packages; where there is no npm, Debian's does.
+sub node_postgres
+{
+	my ($dir, $packages) = @_;
+	my ($log, $version, $error) = ('', '', '');
+
+	# node_modules never goes into the source tree
+	foreach (glob "$packages/package*.json")
+	{
+		File::Copy::copy($_, $dir) || die "cannot copy $_: $!";
+	}
+	if (grep { -x "$_/npm" } split /:/, $ENV{PATH})
+	{
+		local $ENV{HOME} = $dir;
+		IPC::Run::run(
+			[ 'npm', 'ci', '--no-audit', '--no-fund', '--ignore-scripts', '--cache', "$dir/cache" ],
+			init => sub { chdir $dir or die $! },
+			'>', \$log, '2>&1');
+	}
+	eval {
+		IPC::Run::run(
+			[ 'node', '-p', 'require("pg/package.json").version' ],
+			init => sub { chdir $dir or die $! },
+			'>', \$version, '2>', \$error) or die "node\n";
+	};
+	return ($version, "$log$error$@");
 }
 
 # no_leaks(node): the server never complained about what C code left behind,
