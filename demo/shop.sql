@@ -1,7 +1,11 @@
 -- The shop: its own tables beside those of pay_idem, and the roles that work there.
 
-CREATE EXTENSION pay_idem;
-SELECT pay_install();
+-- pay_idem in a schema of its own, which is on everybody's search_path.
+CREATE SCHEMA pay;
+CREATE EXTENSION pay_idem SCHEMA pay;
+SELECT pay.pay_install();
+SELECT format('ALTER DATABASE %I SET search_path = "$user", public, pay', current_database()) \gexec
+SET search_path = "$user", public, pay;
 
 CREATE SCHEMA shop;
 

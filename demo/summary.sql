@@ -1,7 +1,7 @@
 -- What the day came to, and whether it adds up. The auditor reads all tables and
 -- can change none.
 
-SET search_path = shop, public;
+SET search_path = shop, public, pay;
 
 -- What is meant here by words of the summary.
 CREATE TEMP VIEW under_review AS

@@ -1,8 +1,8 @@
-# What README.md and doc/pay_idem.md say is true: their SQL is run, and prints
+# What README.md and the files of doc/ say is true: their SQL is run, and prints
 # what stands there; their tables, signatures and rights are those of the database.
 #
 # A chapter is what a heading of the second level begins. Its ```sql blocks run
-# in their order, in a database of the chapter's own. A ```text block after one
+# in their order, in a database of the chapter's own, named shop. A ```text block after one
 # is all that it prints; a block without one must not fail.
 
 use strict;
@@ -17,16 +17,27 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $root = "$FindBin::Bin/../..";
-my %text = map { $_ => slurp_file("$root/$_") } qw(README.md doc/pay_idem.md);
+my %text = map { $_ => slurp_file("$root/$_") } 'README.md', map { s{^\Q$root/}{}r } glob "$root/doc/*.md";
 my $manual = $text{'doc/pay_idem.md'};
 
-my $node = pay_node('manual');
+my $node = pay_node('manual', install => 0);
 local $ENV{PGCLIENTENCODING} = 'UTF8';
 
 # Without spaces at the ends of lines and empty lines at the end.
 sub trimmed { return $_[0] =~ s/[ \t]+$//gmr =~ s/\s+\z//r }
 
 sub sql { return $node->safe_psql('postgres', @_) }
+
+# set_up(database, schema): as the manual advises, or with everything in public.
+sub set_up
+{
+	my ($db, $schema) = @_;
+
+	$node->safe_psql($db, "CREATE SCHEMA IF NOT EXISTS $schema; CREATE EXTENSION pay_idem SCHEMA $schema; SELECT $schema.pay_install()");
+	sql("ALTER DATABASE $db SET search_path = \"\$user\", public, pay") if $schema ne 'public';
+}
+
+set_up('postgres', 'pay');
 
 # ---- the examples
 
@@ -57,40 +68,49 @@ sub chapters
 	return grep { @{ $_->[1] } } @chapters;
 }
 
-my $databases = 0;
+# run_chapter(file, schema, title, blocks): returns how many outputs were compared.
+sub run_chapter
+{
+	my ($file, $schema, $title, $blocks) = @_;
+	my $where = "$file, $title" . ($schema eq 'public' ? ', in public' : '');
+	my ($input, $out, $compared) = ('', '', 0);
+
+	sql('DROP DATABASE IF EXISTS shop');
+	sql('CREATE DATABASE shop');
+	set_up('shop', $schema) unless grep { $_->[1] =~ /CREATE EXTENSION pay_idem/ } @$blocks;
+
+	# one psql for the chapter, so that its variables last
+	$input .= "$_->[1]\n\\echo -- end of block\n" foreach @$blocks;
+	IPC::Run::run([ 'psql', '-X', '-d', $node->connstr('shop') ], '<', \$input, '>&', \$out);
+	my @printed = split /^-- end of block\n/m, $out, -1;
+	is(scalar(@printed), @$blocks + 1, "$where: psql went through");
+	foreach my $n (0 .. $#$blocks)
+	{
+		my ($line, $sql, $expected) = @{ $blocks->[$n] };
+		my $got = trimmed($printed[$n] // '');
+
+		$compared++ if defined $expected;
+		defined $expected
+		  ? is($got, trimmed($expected), "$where: the example that ends in line $line")
+		  : unlike($got, qr/^(?:ERROR|FATAL|\\|invalid)/m, "$where: the example that ends in line $line works");
+	}
+	return $compared;
+}
+
+my %compared;
 
 foreach my $file (sort keys %text)
 {
-	my $with_output = 0;
-
 	foreach my $chapter (chapters($text{$file}))
 	{
-		my ($title, $blocks) = @$chapter;
-		my $db = 'chapter' . ++$databases;
-		my ($input, $out) = ('', '');
-
-		sql("CREATE DATABASE $db");
-		$node->safe_psql($db, 'CREATE EXTENSION pay_idem; SELECT pay_install()')
-		  unless grep { $_->[1] =~ /CREATE EXTENSION pay_idem/ } @$blocks;
-
-		# one psql for the chapter, so that its variables last
-		$input .= "$_->[1]\n\\echo -- end of block\n" foreach @$blocks;
-		IPC::Run::run([ 'psql', '-X', '-d', $node->connstr($db) ], '<', \$input, '>&', \$out);
-		my @printed = split /^-- end of block\n/m, $out, -1;
-		is(scalar(@printed), @$blocks + 1, "$file, $title: psql went through");
-		foreach my $n (0 .. $#$blocks)
-		{
-			my ($line, $sql, $expected) = @{ $blocks->[$n] };
-			my $got = trimmed($printed[$n] // '');
-
-			$with_output++ if defined $expected;
-			defined $expected
-			  ? is($got, trimmed($expected), "$file, $title: the example that ends in line $line")
-			  : unlike($got, qr/^(?:ERROR|FATAL|\\|invalid)/m, "$file, $title: the example that ends in line $line works");
-		}
+		$compared{$file} += run_chapter($file, 'pay', @$chapter);
 	}
-	cmp_ok($with_output, '>', 5, "$file shows what examples print");
 }
+cmp_ok($compared{$_}, '>', 5, "$_ shows what examples print") foreach qw(README.md doc/pay_idem.md);
+
+# Nor does it need a schema of its own: one chapter with everything in public.
+my ($in_public) = grep { $_->[0] eq 'A payment, step by step' } chapters($manual);
+run_chapter('doc/pay_idem.md', 'public', @$in_public);
 
 # ---- functions
 
@@ -120,7 +140,7 @@ my ($functions, $tables) = map { substr($manual, index($manual, "\n## $_\n")) } 
 my %own;
 push @{ $own{ $_->[0] } }, $_->[1] foreach pairs(split /[|\n]/, sql(<<'SQL'));
 	SELECT relkind, relname FROM pg_class
-	WHERE relnamespace = 'public'::regnamespace AND relname LIKE 'pay\_%' AND relkind IN ('r', 'v', 'c') AND relname <> 'pay_part' ORDER BY relname
+	WHERE relnamespace = 'pay'::regnamespace AND relname LIKE 'pay\_%' AND relkind IN ('r', 'v', 'c') AND relname <> 'pay_part' ORDER BY relname
 SQL
 my @tables = @{ $own{r} };
 
