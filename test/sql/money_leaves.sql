@@ -218,6 +218,7 @@ SELECT decision, state FROM money.report('3', 'paid', 'pi_1', amount => 5000);
 
 -- ---- 4: handed out again though the channel has it ----
 
+UPDATE pay_channel SET resubmit_after = '30 minutes';
 SELECT * FROM money.prepay('4');
 SELECT * FROM money.prepay('4');
 SELECT decision, state FROM money.report('4', 'paying', 'pi_1');

@@ -196,8 +196,7 @@ SELECT decision, credential FROM pay_credential(trade_no => prepay_test.trade_no
 SELECT decision, credential FROM pay_credential(trade_no => prepay_test.trade_no('G1'), credential => 'prepay_id=1', valid_for => '1 hour');
 SELECT * FROM prepay_test.prepay('G1', 'R2');
 
--- No credential yet: its own request at once, others after resubmit_after: 30 s, and here half an hour, which no slow machine takes for over.
-SELECT resubmit_after FROM pay_channel WHERE channel = 'test' AND method = 'test';
+-- No credential yet: its own request at once, others after resubmit_after: here half an hour.
 UPDATE pay_channel SET resubmit_after = '30 minutes' WHERE channel = 'test' AND method = 'test';
 SELECT * FROM prepay_test.prepay('G2', 'R1');
 SELECT * FROM prepay_test.prepay('G2', 'R1');
@@ -218,7 +217,7 @@ SELECT decision, state FROM pay_query('G2', 'prepay');
 SELECT count(*) AS attempts FROM pay_attempt WHERE pay_no = prepay_test.pay_no('G2')::uuid;
 
 -- resubmit_after is the channel's: a row of pay_channel.
-UPDATE pay_channel SET resubmit_after = '30 seconds' WHERE channel = 'test' AND method = 'test';
+UPDATE pay_channel SET resubmit_after = '30 minutes' WHERE channel = 'test' AND method = 'test';
 BEGIN;
 UPDATE pay_channel SET resubmit_after = '0' WHERE channel = 'test' AND method = 'test';
 SELECT * FROM prepay_test.prepay('G2', 'R3');
@@ -236,7 +235,7 @@ UPDATE pay_channel SET can_resubmit = false WHERE channel = 'test' AND method = 
 SELECT * FROM prepay_test.prepay('G3', 'R1');
 SELECT * FROM prepay_test.prepay('G3', 'R1');
 SELECT * FROM prepay_test.prepay('G3', 'R2');
-SELECT prepay_test.earlier('G3', '35 seconds');
+SELECT prepay_test.earlier('G3', '35 minutes');
 SELECT * FROM prepay_test.prepay('G3', 'R2');
 SELECT decision, state FROM pay_query('G3', 'prepay');
 -- With a live credential nothing need be sent again.

@@ -118,6 +118,8 @@ $$;
 \else
 CREATE EXTENSION pay_idem;
 DO $$ BEGIN PERFORM pay_install(); END $$;
+-- However slow the machine: no attempt is due to be handed out to another client.
+UPDATE pay_channel SET resubmit_after = '1 year';
 \endif
 RESET check_function_bodies;
 RESET client_min_messages;
