@@ -50,6 +50,11 @@ $(error PG_CONFIG=$(PG_CONFIG) leads to no makefiles and headers of PostgreSQL. 
 endif
 include $(PGXS)
 
+# 15's headers have functions that say nothing of their arguments, which C23 takes for none.
+ifeq ($(MAJORVERSION),15)
+override CFLAGS += -std=gnu17
+endif
+
 ifneq ($(filter all install,$(or $(MAKECMDGOALS),all)),)
 ifeq ($(shell $(CC) -E -include stdio.h -x c /dev/null >/dev/null 2>&1 && echo works),)
 $(error $(CC) does not compile C. On Debian: sudo apt-get install gcc libc6-dev; for another compiler: make CC=...)
