@@ -240,7 +240,7 @@ SQL
 		FROM pay_payment ORDER BY pay_no LIMIT 1
 SQL
 	[ 'a room is not confirmed', 'participant', <<'SQL' ],
-		DELETE FROM world.ledger WHERE keeper = 'participant' AND (entry ->> 'pay_no', entry ->> 'resource') = (SELECT pay_no::text, resource
+		DELETE FROM world.ledger WHERE keeper = 'participant' AND ((entry ->> 'pay_no')::uuid, entry ->> 'resource') = (SELECT pay_no, resource
 			FROM world.participant_hold WHERE state = 'confirmed' ORDER BY pay_no, resource LIMIT 1)
 SQL
 	[ 'a parcel too many', 'delivered', 'INSERT INTO world.delivered SELECT * FROM world.delivered ORDER BY merchant, order_no LIMIT 1' ],
