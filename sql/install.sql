@@ -50,7 +50,7 @@ COMMENT ON COLUMN pay_part.mark IS 'of a CHECK, its COMMENT, by which pay_instal
 COMMENT ON COLUMN pay_part.statement IS 'the SQL that makes it';
 
 CREATE FUNCTION pay_declared(home name) RETURNS SETOF pay_part
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -91,7 +91,7 @@ COMMENT ON FUNCTION pay_declared(name) IS
 -- ---- what is there ----
 
 CREATE FUNCTION pay_install_refuse_creators(home name) RETURNS void
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -115,7 +115,7 @@ COMMENT ON FUNCTION pay_install_refuse_creators(name) IS
 	'raises PY409 if somebody who is not trusted may create in the schema: who may can overload our functions, and one that fits an argument better than ours wins, and runs as whoever pays';
 
 CREATE FUNCTION pay_install_owner(home name, parts pay_part[]) RETURNS regrole
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -162,7 +162,7 @@ COMMENT ON FUNCTION pay_install_owner(name, pay_part[]) IS
 	'the owner of the tables that are there, or NULL. Raises PY409 if what is there is somebody else''s or cannot be repaired, 42501 if the caller may not';
 
 CREATE FUNCTION pay_install_obstacle(relation regclass, OUT fault text, OUT remedy text) RETURNS record
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -196,7 +196,7 @@ COMMENT ON FUNCTION pay_install_obstacle(regclass) IS
 	'what pay_install() cannot repair of a relation that has the name of one of ours, and what does; what something else than pay_install() made is said to be such';
 
 CREATE FUNCTION pay_install_verify(home name, steps jsonb) RETURNS void
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -231,7 +231,7 @@ COMMENT ON FUNCTION pay_install_verify(name, jsonb) IS
 -- ---- the steps, a function for each kind of part ----
 
 CREATE FUNCTION pay_install_tables(parts pay_part[], owner regrole) RETURNS SETOF pay_step
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $steps$
 BEGIN
@@ -265,7 +265,7 @@ $steps$;
 COMMENT ON FUNCTION pay_install_tables(pay_part[], regrole) IS 'steps of pay_install(): tables that are missing, are not logged, or have no fillfactor';
 
 CREATE FUNCTION pay_install_columns(parts pay_part[]) RETURNS SETOF pay_step
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $steps$
 BEGIN
@@ -298,7 +298,7 @@ $steps$;
 COMMENT ON FUNCTION pay_install_columns(pay_part[]) IS 'steps of pay_install(): columns that are missing, or have lost NOT NULL, default or identity';
 
 CREATE FUNCTION pay_install_indexes(parts pay_part[]) RETURNS SETOF pay_step
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $steps$
 BEGIN
@@ -328,7 +328,7 @@ $steps$;
 COMMENT ON FUNCTION pay_install_indexes(pay_part[]) IS 'steps of pay_install(): keys and indexes that are missing or were not built to the end';
 
 CREATE FUNCTION pay_install_checks(parts pay_part[]) RETURNS SETOF pay_step
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $steps$
 BEGIN
@@ -353,7 +353,7 @@ $steps$;
 COMMENT ON FUNCTION pay_install_checks(pay_part[]) IS 'steps of pay_install(): CHECKs that are missing, were made of something else, or may not hold for all rows';
 
 CREATE FUNCTION pay_install_guards(parts pay_part[]) RETURNS SETOF pay_step
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $steps$
 BEGIN
@@ -379,7 +379,7 @@ $steps$;
 COMMENT ON FUNCTION pay_install_guards(pay_part[]) IS 'steps of pay_install(): guards that are missing, disabled or fire for too little';
 
 CREATE FUNCTION pay_install_view_mark(view regclass, made_of text) RETURNS text
-	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	LANGUAGE sql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT 'pay_install() made it of ' || md5(made_of || pg_get_viewdef(view) || (SELECT c.reloptions::text FROM pg_class c WHERE c.oid = view))
@@ -388,7 +388,7 @@ COMMENT ON FUNCTION pay_install_view_mark(regclass, text) IS
 	'the COMMENT on the rule of pay_balance, by which pay_install() knows what it made it of, and that nobody changed it. NULL if it is not there or has no options';
 
 CREATE FUNCTION pay_install_view(home name, parts pay_part[], owner regrole) RETURNS SETOF pay_step
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $steps$
 DECLARE
@@ -413,7 +413,7 @@ $steps$;
 COMMENT ON FUNCTION pay_install_view(name, pay_part[], regrole) IS 'steps of pay_install(): the view pay_balance, if it is missing or is not as it was made';
 
 CREATE FUNCTION pay_install_comments(parts pay_part[]) RETURNS SETOF pay_step
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $steps$
 BEGIN
@@ -428,7 +428,7 @@ $steps$;
 COMMENT ON FUNCTION pay_install_comments(pay_part[]) IS 'steps of pay_install(): COMMENTs that are missing or say something else';
 
 CREATE FUNCTION pay_install_rows(home name) RETURNS SETOF pay_step
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $steps$
 DECLARE
@@ -461,7 +461,7 @@ $steps$;
 COMMENT ON FUNCTION pay_install_rows(name) IS 'steps of pay_install(): channels that are missing, and the cluster whose workers may send';
 
 CREATE FUNCTION pay_install_grants(home name) RETURNS SETOF pay_step
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $steps$
 BEGIN
@@ -481,7 +481,7 @@ COMMENT ON FUNCTION pay_install_grants(name) IS 'steps of pay_install(): rights 
 -- ---- the plan, and who carries it out ----
 
 CREATE FUNCTION pay_install_plan() RETURNS SETOF pay_step
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $plan$
 DECLARE

@@ -3,7 +3,7 @@
 -- the functions read.
 
 CREATE FUNCTION pay_missing_grants(home name, role text, kind text, merchant text) RETURNS SETOF text
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

@@ -20,7 +20,7 @@
 -- %1$I is the extension's schema. tables.c has what the library looks for.
 
 CREATE FUNCTION pay_declared_channel(OUT part text, OUT name text, OUT definition text, OUT comment text) RETURNS SETOF record
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $declared$
 BEGIN
@@ -67,7 +67,7 @@ COMMENT ON FUNCTION pay_declared_channel() IS
 	'what pay_install() makes pay_channel of';
 
 CREATE FUNCTION pay_declared_payment(OUT part text, OUT name text, OUT definition text, OUT comment text) RETURNS SETOF record
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $declared$
 BEGIN
@@ -119,7 +119,7 @@ COMMENT ON FUNCTION pay_declared_payment() IS
 	'what pay_install() makes pay_payment of';
 
 CREATE FUNCTION pay_declared_attempt(OUT part text, OUT name text, OUT definition text, OUT comment text) RETURNS SETOF record
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $declared$
 BEGIN
@@ -170,7 +170,7 @@ COMMENT ON FUNCTION pay_declared_attempt() IS
 	'what pay_install() makes pay_attempt of';
 
 CREATE FUNCTION pay_declared_event(OUT part text, OUT name text, OUT definition text, OUT comment text) RETURNS SETOF record
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $declared$
 BEGIN
@@ -213,7 +213,7 @@ COMMENT ON FUNCTION pay_declared_event() IS
 	'what pay_install() makes pay_event of';
 
 CREATE FUNCTION pay_declared_review(OUT part text, OUT name text, OUT definition text, OUT comment text) RETURNS SETOF record
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $declared$
 BEGIN
@@ -264,7 +264,7 @@ COMMENT ON FUNCTION pay_declared_review() IS
 	'what pay_install() makes pay_review of';
 
 CREATE FUNCTION pay_declared_refund(OUT part text, OUT name text, OUT definition text, OUT comment text) RETURNS SETOF record
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $declared$
 BEGIN
@@ -300,7 +300,7 @@ COMMENT ON FUNCTION pay_declared_refund() IS
 	'what pay_install() makes pay_refund of';
 
 CREATE FUNCTION pay_declared_dispute(OUT part text, OUT name text, OUT definition text, OUT comment text) RETURNS SETOF record
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $declared$
 BEGIN
@@ -335,7 +335,7 @@ COMMENT ON FUNCTION pay_declared_dispute() IS
 	'what pay_install() makes pay_dispute of';
 
 CREATE FUNCTION pay_declared_task(OUT part text, OUT name text, OUT definition text, OUT comment text) RETURNS SETOF record
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $declared$
 BEGIN
@@ -365,7 +365,7 @@ COMMENT ON FUNCTION pay_declared_task() IS
 	'what pay_install() makes pay_task of';
 
 CREATE FUNCTION pay_declared_resource(OUT part text, OUT name text, OUT definition text, OUT comment text) RETURNS SETOF record
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $declared$
 BEGIN
@@ -390,7 +390,7 @@ COMMENT ON FUNCTION pay_declared_resource() IS
 	'what pay_install() makes pay_resource of';
 
 CREATE FUNCTION pay_declared_hold(OUT part text, OUT name text, OUT definition text, OUT comment text) RETURNS SETOF record
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $declared$
 BEGIN
@@ -418,7 +418,7 @@ COMMENT ON FUNCTION pay_declared_hold() IS
 	'what pay_install() makes pay_hold of';
 
 CREATE FUNCTION pay_declared_database(OUT part text, OUT name text, OUT definition text, OUT comment text) RETURNS SETOF record
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $declared$
 BEGIN
@@ -437,7 +437,7 @@ COMMENT ON FUNCTION pay_declared_database() IS
 	'what pay_install() makes pay_database of';
 
 CREATE FUNCTION pay_declared_grantee(OUT part text, OUT name text, OUT definition text, OUT comment text) RETURNS SETOF record
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $declared$
 BEGIN
@@ -457,7 +457,7 @@ COMMENT ON FUNCTION pay_declared_grantee() IS
 
 -- Who reads the view needs the rights to read the tables.
 CREATE FUNCTION pay_declared_balance(OUT part text, OUT name text, OUT definition text, OUT comment text) RETURNS SETOF record
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $declared$
 BEGIN
@@ -496,7 +496,7 @@ COMMENT ON FUNCTION pay_declared_balance() IS
 
 CREATE FUNCTION pay_declared_channels(OUT route smallint, OUT channel text, OUT method text, OUT timeout interval,
 		OUT can_resubmit boolean, OUT can_close boolean, OUT can_reverse boolean) RETURNS SETOF record
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $declared$
 BEGIN

@@ -88,10 +88,6 @@ INSERT INTO comments.designed VALUES
 	('pay_trusts', 's', 's', true, true),
 	('pay_table_fault', 's', 's', true, true),
 	('pay_refuse_superuser', 's', 's', false, true),
-	-- what pay_install() and pay_grant() look at
-	('pay_install_plan', 's', 'r', false, false),
-	('pay_install_view', 's', 'r', false, false),
-	('pay_install_view_mark', 's', 'r', false, false),
 	-- what reads payments
 	('pay_query', 's', 'r', false, false),
 	('pay_history', 's', 'r', false, false),
@@ -113,10 +109,10 @@ INSERT INTO comments.designed VALUES
 	('pay_trade_nos', 'i', 's', true, true),
 	('pay_number_matches', 'i', 's', true, true),
 	('pay_state_guard', 'v', 's', false, true);
--- What pay_install() and pay_grant() are made of, and what should be there.
+-- What pay_install() and pay_grant() are made of, and what should be there: no part of a plan.
 INSERT INTO comments.designed
-SELECT name, 's', 's', false, false
-FROM unnest('{pay_declared,pay_missing_grants,pay_install_refuse_creators,pay_install_owner,pay_install_obstacle,pay_install_verify,
+SELECT name, 's', 'u', false, false
+FROM unnest('{pay_install_plan,pay_install_view,pay_install_view_mark,pay_declared,pay_missing_grants,pay_install_refuse_creators,pay_install_owner,pay_install_obstacle,pay_install_verify,
 	pay_install_tables,pay_install_columns,pay_install_indexes,pay_install_checks,pay_install_guards,
 	pay_install_comments,pay_install_rows,pay_install_grants,
 	pay_declared_channel,pay_declared_payment,pay_declared_attempt,pay_declared_event,pay_declared_review,pay_declared_refund,pay_declared_dispute,
