@@ -61,7 +61,7 @@ BEGIN
 			(SELECT coalesce(sum(o.amount), 0)::bigint FROM pay_refund o WHERE o.pay_no = f.pay_no AND o.attempt = f.attempt AND o.kind <> 'extra'
 				AND o.state::text IN ('requested', 'processing', 'unknown', 'abnormal', 'succeeded'))
 		FROM pay_refund f JOIN pay_attempt t ON t.pay_no = f.pay_no AND t.attempt = f.attempt
-		WHERE f.pay_no = told.pay_no AND f.refund_no = told.refund_no;
+		WHERE f.pay_no = pay_number(told.pay_no) AND f.refund_no = told.refund_no;
 	END LOOP;
 END $$;
 

@@ -150,7 +150,7 @@ SPEC
 	my $killed = IPC::Run::start([ qw(setsid make -s installcheck REGRESS=numbers ISOLATION=iso_killed) ], '<', \undef, '>', '/dev/null', '2>&1');
 	$node->poll_query_until('postgres', "SELECT count(*) = 2 FROM pg_stat_activity WHERE datname = 'isolation_regression' AND state = 'active'")
 	  or die 'iso_killed does not run';
-	my $stays = IPC::Run::start([ qw(psql -X -q contrib_regression -c), 'BEGIN; TABLE pay_payment; SELECT pg_sleep(1000)' ], '<', \undef, '>', '/dev/null', '2>&1');
+	my $stays = IPC::Run::start([ qw(psql -X -q contrib_regression -c), 'BEGIN; TABLE public.pay_payment; SELECT pg_sleep(1000)' ], '<', \undef, '>', '/dev/null', '2>&1');
 	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = 'contrib_regression' AND state = 'active'")
 	  or die 'nobody stays';
 
