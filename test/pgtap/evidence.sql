@@ -191,7 +191,7 @@ $$;
 -- ---- building a situation ----
 
 CREATE FUNCTION evidence.open(order_no text, n integer, replaces text DEFAULT NULL) RETURNS uuid LANGUAGE sql AS $$
-	SELECT pay_no FROM pay_prepay(order_no => order_no, amount => 100, currency => 'CNY', merchant => 'evidence', channel => 'test',
+	SELECT pay_number(pay_no) FROM pay_prepay(order_no => order_no, amount => 100, currency => 'CNY', merchant => 'evidence', channel => 'test',
 		method => 'test', request_id => 'R' || n, multi => true, replaces => replaces)
 $$;
 CREATE FUNCTION evidence.trade_no(pay_no uuid, n integer) RETURNS text LANGUAGE sql STABLE AS $$
