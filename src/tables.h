@@ -4,7 +4,7 @@
  * What our tables look like, and where they are.
  *
  * A table is data: a list of columns (name, kind, place in the C struct of a
- * row, as store.h has it) and a list of indexes (names of their columns).  The
+ * row, as rows.h has it) and a list of indexes (names of their columns).  The
  * store reads and writes through these lists.  Where the columns and indexes
  * are in the database is looked up by name once and remembered by the backend,
  * until relcache or syscache invalidation says that something changed.
@@ -20,7 +20,8 @@
 #include "postgres.h"
 
 #include "nodes/primnodes.h"
-#include "store.h"
+#include "rows.h"
+#include "utils/relcache.h"
 
 #define PAY_MAX_COLUMNS		27
 #define PAY_MAX_INDEXES		3

@@ -236,7 +236,7 @@ sub edit
 }
 
 # A column that the library fills, a CHECK, an index, a CHECK that allows more, a function in C.
-edit('src/store.h', [ qr/(typedef struct PayPayment\s*\{)(\s*PayRowHead\s+head;)/, sub { "$1$2\n\ttext\t   *campaign;" } ]);
+edit('src/rows.h', [ qr/(typedef struct PayPayment\s*\{)(\s*PayRowHead\s+head;)/, sub { "$1$2\n\ttext\t   *campaign;" } ]);
 edit('src/tables.c',
 	[ qr/(\{"payer", KIND_TEXT, NULLABLE, PAYMENT\(payer\)\},)/, sub { qq($1\n{"campaign", KIND_TEXT, NULLABLE | REMAKEABLE, PAYMENT(campaign)},) } ],
 	[ qr/("pay_payment", sizeof\(PayPayment\), true,\s*)(\d+)/, sub { $1 . ($2 + 1) } ],
