@@ -5,7 +5,6 @@
  */
 #include "answer.h"
 
-#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "deadline.h"
 #include "errors.h"
@@ -13,7 +12,6 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
-#include "utils/typcache.h"
 
 /* The columns of pay_result, in their order. */
 enum
@@ -476,78 +474,6 @@ OtherOrder(PayStore *store, const PayAnswer *answer)
 		!PayFindPayment(store, answer->record->payment.replaced_by, &successor))
 		return answer->other_order_no;
 	return successor.order_no;
-}
-
-/* Somebody altered the type that a function answers. */
-static void
-ThrowAltered(TupleDesc desc, const char *how)
-{
-	ereport(ERROR,
-			(errcode(PAY_ERR_NOT_INSTALLED),
-			 errmsg("type \"%s\" is not as pay_idem made it", format_type_be(desc->tdtypeid)),
-			 errdetail("%s.", how),
-			 errhint("Undo it by ALTER TYPE; columns of your own belong into tables and views of your own.")));
-}
-
-/* The type's attributes must be these, but for holes that dropped ones left. */
-static void
-CheckAttributes(TupleDesc desc, const Oid *types, int n)
-{
-	int			column = 0;
-	int			i;
-
-	for (i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (att->attisdropped)
-			continue;
-		if (column == n)
-			ThrowAltered(desc, psprintf("It has a new attribute \"%s\"", NameStr(att->attname)));
-		if (att->atttypid != types[column])
-			ThrowAltered(desc, psprintf("Its attribute \"%s\" is of type %s, not %s", NameStr(att->attname),
-										format_type_be(att->atttypid), format_type_be(types[column])));
-		column++;
-	}
-	if (column < n)
-		ThrowAltered(desc, psprintf("It has %d attributes, not %d", column, n));
-}
-
-/* Form a row of it. */
-static HeapTuple
-FormRow(TupleDesc desc, const Datum *values, const bool *nulls, int n)
-{
-	Datum	   *row_values;
-	bool	   *row_nulls;
-	int			column = 0;
-	int			i;
-
-	if (desc->natts == n)
-		return heap_form_tuple(desc, unconstify(Datum *, values), unconstify(bool *, nulls));
-	row_values = palloc0(desc->natts * sizeof(Datum));
-	row_nulls = palloc(desc->natts * sizeof(bool));
-	for (i = 0; i < desc->natts; i++)
-	{
-		row_nulls[i] = TupleDescAttr(desc, i)->attisdropped || nulls[column];
-		if (!TupleDescAttr(desc, i)->attisdropped)
-			row_values[i] = values[column++];
-	}
-	return heap_form_tuple(desc, row_values, row_nulls);
-}
-
-Datum
-PayReplyRow(PayStore *store, const Datum *values, const bool *nulls, const Oid *types, int n)
-{
-	TupleDesc	desc = PayStoreResultDesc(store);
-	MemoryContext call = MemoryContextSwitchTo(PayStoreCallerContext(store));
-	Datum		result;
-
-	CheckAttributes(desc, types, n);
-	result = HeapTupleGetDatum(FormRow(desc, values, nulls, n));
-	MemoryContextSwitchTo(call);
-	ReleaseTupleDesc(desc);
-	PayStoreClose(store);
-	return result;
 }
 
 static void

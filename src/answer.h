@@ -165,10 +165,4 @@ extern Datum PayReplyRefund(PayStore *store, const PayRefundAnswer *answer);
 
 extern void PayShowRefundAnswer(const PayRefundAnswer *answer, Datum *values, bool *nulls);
 
-/*
- * Close the store and give a row of what the called function answers: n columns
- * of these types.  PY503 if the function's result type was altered.
- */
-extern Datum PayReplyRow(PayStore *store, const Datum *values, const bool *nulls, const Oid *types, int n);
-
 #endif							/* PAY_ANSWER_H */

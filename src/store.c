@@ -30,6 +30,7 @@
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
 #include "executor/spi.h"
+#include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "machine.h"
 #include "miscadmin.h"
@@ -567,12 +568,6 @@ MemoryContext
 PayStoreCallerContext(PayStore *store)
 {
 	return store->caller;
-}
-
-TupleDesc
-PayStoreResultDesc(PayStore *store)
-{
-	return lookup_rowtype_tupdesc(get_func_rettype(store->function), -1);
 }
 
 bool
@@ -1863,6 +1858,80 @@ void
 PayDeleteResource(PayStore *store, PayResource *row)
 {
 	Delete(store, PAY_RESOURCE_TABLE, row);
+}
+
+/* ---- the row that a function answers ---- */
+
+/* Somebody altered the type that a function answers. */
+static void
+ThrowAltered(TupleDesc desc, const char *how)
+{
+	ereport(ERROR,
+			(errcode(PAY_ERR_NOT_INSTALLED),
+			 errmsg("type \"%s\" is not as pay_idem made it", format_type_be(desc->tdtypeid)),
+			 errdetail("%s.", how),
+			 errhint("Undo it by ALTER TYPE; columns of your own belong into tables and views of your own.")));
+}
+
+/* The type's attributes must be these, but for holes that dropped ones left. */
+static void
+CheckAttributes(TupleDesc desc, const Oid *types, int n)
+{
+	int			column = 0;
+	int			i;
+
+	for (i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped)
+			continue;
+		if (column == n)
+			ThrowAltered(desc, psprintf("It has a new attribute \"%s\"", NameStr(att->attname)));
+		if (att->atttypid != types[column])
+			ThrowAltered(desc, psprintf("Its attribute \"%s\" is of type %s, not %s", NameStr(att->attname),
+										format_type_be(att->atttypid), format_type_be(types[column])));
+		column++;
+	}
+	if (column < n)
+		ThrowAltered(desc, psprintf("It has %d attributes, not %d", column, n));
+}
+
+/* Form a row of it. */
+static HeapTuple
+FormRow(TupleDesc desc, const Datum *values, const bool *nulls, int n)
+{
+	Datum	   *row_values;
+	bool	   *row_nulls;
+	int			column = 0;
+	int			i;
+
+	if (desc->natts == n)
+		return heap_form_tuple(desc, unconstify(Datum *, values), unconstify(bool *, nulls));
+	row_values = palloc0(desc->natts * sizeof(Datum));
+	row_nulls = palloc(desc->natts * sizeof(bool));
+	for (i = 0; i < desc->natts; i++)
+	{
+		row_nulls[i] = TupleDescAttr(desc, i)->attisdropped || nulls[column];
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			row_values[i] = values[column++];
+	}
+	return heap_form_tuple(desc, row_values, row_nulls);
+}
+
+Datum
+PayReplyRow(PayStore *store, const Datum *values, const bool *nulls, const Oid *types, int n)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc(get_func_rettype(store->function), -1);
+	MemoryContext call = MemoryContextSwitchTo(store->caller);
+	Datum		result;
+
+	CheckAttributes(desc, types, n);
+	result = HeapTupleGetDatum(FormRow(desc, values, nulls, n));
+	MemoryContextSwitchTo(call);
+	ReleaseTupleDesc(desc);
+	PayStoreClose(store);
+	return result;
 }
 
 /* ---- for the guards ---- */

@@ -89,6 +89,12 @@ extern bool PayMayActFor(PayStore *store, const text *merchant);
 extern void PayStoreClose(PayStore *store);
 
 /*
+ * Close the store and give a row of what the called function answers: n columns
+ * of these types.  PY503 if the function's result type was altered.
+ */
+extern Datum PayReplyRow(PayStore *store, const Datum *values, const bool *nulls, const Oid *types, int n);
+
+/*
  * For a call that goes through many things: forget the memory that the last
  * one took, and take the next one's from the same place.
  */
@@ -107,9 +113,6 @@ extern MemoryContext PayStoreCallerContext(PayStore *store);
 extern void PayDamaged(PayStore *store, PayTableId table, const void *row, const char *what);
 extern void PayPassDamageBy(PayStore *store, bool passes);
 extern const char *PayTakeDamage(PayStore *store);
-
-/* Row type that the called function answers; release it. */
-extern TupleDesc PayStoreResultDesc(PayStore *store);
 
 /* Find a row under the call's snapshot; false if it is not there. */
 extern bool PayFindChannel(PayStore *store, text *channel, text *method, PayChannel *row);
