@@ -25,6 +25,7 @@
 
 #include "access/htup_details.h"
 #include "answer.h"
+#include "argument.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "hold.h"
@@ -32,6 +33,7 @@
 #include "miscadmin.h"
 #include "refund.h"
 #include "report.h"
+#include "text.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 

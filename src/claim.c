@@ -17,7 +17,7 @@
  */
 #include "postgres.h"
 
-#include "answer.h"
+#include "argument.h"
 #include "catalog/pg_type.h"
 #include "database.h"
 #include "deadline.h"
@@ -29,6 +29,7 @@
 #include "record.h"
 #include "review.h"
 #include "task.h"
+#include "text.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"

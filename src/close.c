@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "answer.h"
+#include "argument.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "record.h"

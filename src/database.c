@@ -6,7 +6,7 @@
 #include "database.h"
 
 #include "access/xlog.h"
-#include "answer.h"
+#include "argument.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "miscadmin.h"

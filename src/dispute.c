@@ -9,7 +9,7 @@
  */
 #include "postgres.h"
 
-#include "answer.h"
+#include "argument.h"
 #include "catalog/pg_type.h"
 #include "errors.h"
 #include "fmgr.h"
@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "record.h"
 #include "refund.h"
+#include "text.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 

@@ -5,7 +5,7 @@
  */
 #include "history.h"
 
-#include "answer.h"
+#include "argument.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "record.h"

@@ -8,12 +8,13 @@
  */
 #include "hold.h"
 
-#include "answer.h"
+#include "argument.h"
 #include "catalog/pg_type.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "task.h"
+#include "text.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"

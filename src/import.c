@@ -14,7 +14,6 @@
  */
 #include "postgres.h"
 
-#include "answer.h"
 #include "catalog/pg_type.h"
 #include "errors.h"
 #include "fmgr.h"
@@ -24,6 +23,7 @@
 #include "miscadmin.h"
 #include "refund.h"
 #include "task.h"
+#include "text.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"

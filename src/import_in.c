@@ -6,10 +6,11 @@
  */
 #include "import.h"
 
-#include "answer.h"
+#include "argument.h"
 #include "json_in.h"
 #include "refund.h"
 #include "report.h"
+#include "text.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 

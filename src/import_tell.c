@@ -14,8 +14,8 @@
  */
 #include "import.h"
 
-#include "answer.h"
 #include "refund.h"
+#include "text.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 

@@ -8,7 +8,7 @@
 
 #include "postgres.h"
 
-#include "answer.h"
+#include "argument.h"
 #include "fmgr.h"
 #include "utils/jsonb.h"
 

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "answer.h"
+#include "argument.h"
 #include "deadline.h"
 #include "errors.h"
 #include "fmgr.h"
@@ -25,6 +26,7 @@
 #include "review.h"
 #include "settings.h"
 #include "task.h"
+#include "text.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 

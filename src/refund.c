@@ -13,6 +13,7 @@
 #include "refund.h"
 
 #include "answer.h"
+#include "argument.h"
 #include "compat.h"
 #include "errors.h"
 #include "fmgr.h"
@@ -20,6 +21,7 @@
 #include "review.h"
 #include "settings.h"
 #include "task.h"
+#include "text.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 

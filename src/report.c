@@ -11,11 +11,13 @@
 #include "report.h"
 
 #include "answer.h"
+#include "argument.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "record.h"
 #include "refund.h"
 #include "review.h"
+#include "text.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 

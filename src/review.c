@@ -8,10 +8,12 @@
 #include "review.h"
 
 #include "answer.h"
+#include "argument.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "refund.h"
+#include "text.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
