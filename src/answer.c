@@ -7,6 +7,7 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "payment.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -146,7 +147,7 @@ SetAttempt(ResultRow *row, const PayAnswer *answer)
 	SetString(row, RESULT_ATTEMPT_STATE, PayStateLabel(answer->attempt_state ? answer->attempt_state :
 													  (PayState) attempt->state));
 	/* nobody is to pay with a credential that the order does not wait for */
-	if (attempt->state == PAY_PAYING && PayRecordWaits(answer->record) &&
+	if (attempt->state == PAY_PAYING && PayPaymentWaits(&answer->record->payment) &&
 		attempt->credential != NULL &&
 		attempt->credential_expires_at > GetCurrentTimestamp())
 	{

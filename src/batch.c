@@ -31,6 +31,7 @@
 #include "hold.h"
 #include "json_in.h"
 #include "miscadmin.h"
+#include "payment.h"
 #include "refund.h"
 #include "report.h"
 #include "text.h"

@@ -26,6 +26,7 @@
 #include "funcapi.h"
 #include "hold.h"
 #include "miscadmin.h"
+#include "payment.h"
 #include "record.h"
 #include "review.h"
 #include "task.h"
@@ -414,7 +415,7 @@ Judge(PayStore *store, const PayTask *task, Subject *subject)
 			ActionForAttempt(store, record, attempt, &subject->channel) : NO_ACTION;
 	}
 	else
-		subject->action = PayRecordWaits(record) ? EXPIRE : NO_ACTION;
+		subject->action = PayPaymentWaits(&record->payment) ? EXPIRE : NO_ACTION;
 
 	/* what became urgent has a newer task */
 	if (subject->check_at != NULL && *subject->check_at != PAY_NO_TIME && *subject->check_at != task->queued_for)
@@ -523,7 +524,7 @@ Expire(Claim *claim, PayTask *task, PayRecord *record)
 {
 	PayStore   *store = claim->store;
 	PayState	before = (PayState) record->payment.state;
-	bool		ends = PayRecordEnds(record, claim->now);
+	bool		ends = PayIsToEnd(&record->payment, claim->now);
 	PayNews		news;
 	int			i;
 

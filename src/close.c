@@ -13,6 +13,7 @@
 #include "argument.h"
 #include "errors.h"
 #include "fmgr.h"
+#include "payment.h"
 #include "record.h"
 #include "report.h"
 #include "utils/builtins.h"
@@ -42,7 +43,7 @@ DecideClose(const PayRecord *record, PayState *step, const char **detail)
 		*detail = "the order is paid: give its money back with pay_refund()";
 		return PAY_ALREADY_PAID;
 	}
-	if (!PayRecordWaits(record))
+	if (!PayPaymentWaits(&record->payment))
 		return PAY_IS_CLOSED;
 	if (IsBeingCaptured(record))
 	{

@@ -16,6 +16,7 @@
 #include "funcapi.h"
 #include "history.h"
 #include "miscadmin.h"
+#include "payment.h"
 #include "record.h"
 #include "refund.h"
 #include "text.h"

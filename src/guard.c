@@ -28,6 +28,7 @@
 #include "hold.h"
 #include "lib/stringinfo.h"
 #include "machine.h"
+#include "payment.h"
 #include "record.h"
 #include "refund.h"
 #include "report.h"
@@ -294,7 +295,7 @@ SaveBesideAttempts(PayStore *store, PayRecord *record, const DirectUpdate *updat
 	PaySaveEvent(store, written, NULL, (PayState) update->before->payment.state, PAY_NO_STATE, news, PAY_APPLIED);
 	PayQueueAttempts(store, record);
 	PayUpdatePayment(store, &record->payment);
-	PaySettleHolds(store, record);
+	PaySettleHolds(store, &record->payment);
 }
 
 /*
@@ -393,7 +394,7 @@ LogAttemptUpdate(PayStore *store, const DirectUpdate *update)
 	{
 		/* what the queue knows of it is from before the UPDATE */
 		record->queued[attempt->attempt - 1] = PayRecordCare(record, &update->before->attempt);
-		if (PayIsAboutMoney((PayState) attempt->state) && !PayRecordWaits(record) &&
+		if (PayIsAboutMoney((PayState) attempt->state) && !PayPaymentWaits(&record->payment) &&
 			record->payment.winner != attempt->attempt)
 			decision = PAY_SURPLUS;
 		if (attempt->state == PAY_PAID)

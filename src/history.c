@@ -8,7 +8,7 @@
 #include "argument.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "record.h"
+#include "payment.h"
 #include "store.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"

@@ -8,7 +8,7 @@
 
 #include "postgres.h"
 
-#include "store.h"
+#include "rows.h"
 
 /* Columns that pay_history() shows of an event. */
 #define PAY_HISTORY_COLUMNS 22

@@ -21,7 +21,6 @@
 
 #include "postgres.h"
 
-#include "record.h"
 #include "store.h"
 
 /* A resource that is asked for. */
@@ -60,7 +59,16 @@ extern void PayTakeWanted(PayStore *store, const PayPayment *payment, List *want
 extern bool PayTryLockHolds(PayStore *store, const PayPayment *payment);
 
 /* The payment is paid, or over, or replaced: confirm or release what it still holds. */
-extern void PaySettleHolds(PayStore *store, const PayRecord *record);
+extern void PaySettleHolds(PayStore *store, const PayPayment *payment);
+
+/* Give back what a hold that is locked has taken of its resource, and release it. */
+extern void PayGiveBackHold(PayStore *store, const PayPayment *payment, PayHold *hold);
+
+/*
+ * Ask the participant whose hold was taken last to release it, unless one was
+ * asked already: they release one after the other, as a saga compensates.
+ */
+extern void PayReleaseNextHold(PayStore *store, PayNumber pay_no);
 
 /*
  * For a call that may end many payments: what a payment gives back when it ends

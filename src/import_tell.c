@@ -14,6 +14,7 @@
  */
 #include "import.h"
 
+#include "payment.h"
 #include "refund.h"
 #include "text.h"
 #include "utils/builtins.h"
@@ -128,7 +129,7 @@ StepAttempt(Telling *telling, PayAttempt *attempt, const PayNews *given, const c
 	PayState	payment_before = (PayState) record->payment.state;
 	PayState	attempt_before = (PayState) attempt->state;
 	int64		amount = AmountOf(old, to);
-	bool		needed = PayRecordWaits(record);
+	bool		needed = PayPaymentWaits(&record->payment);
 
 	if (amount > 0 && news.amount > 0 && news.amount != amount)
 		return PayRefuse(telling->old, "%sthe amount is %lld, not %lld", where, (long long) amount,
@@ -223,7 +224,7 @@ CheckOpening(Telling *telling, int number)
 	if (PayPaymentIsFinal((PayState) record->payment.state))
 		return PayRefuse(old, "attempt %d was opened when the payment was %s", number,
 						 PayStateLabel((PayState) record->payment.state));
-	if (PayRecordEnds(record, telling->clock))
+	if (PayIsToEnd(&record->payment, telling->clock))
 		return PayRefuse(old, "attempt %d was opened when the payment was %s", number,
 						 record->payment.end_requested ? "to end" : "past valid_until");
 	for (i = 0; i < number - 1; i++)

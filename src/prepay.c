@@ -22,6 +22,7 @@
 #include "hold.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "payment.h"
 #include "record.h"
 #include "review.h"
 #include "settings.h"
@@ -314,10 +315,10 @@ DecidePrepay(const PayRecord *record, const Request *request, PayAttempt *subjec
 	PayState	state = (PayState) record->payment.state;
 	PayAttempt *own = OwnAttempt(record, request);
 	bool		open = subject != NULL && PayAttemptIsOpen((PayState) subject->state);
-	bool		ends = PayRecordEnds(record, now);
+	bool		ends = PayIsToEnd(&record->payment, now);
 	const PayChannel *wanted = request->channel ? request->channel : channel;
 
-	if (!PayRecordWaits(record))
+	if (!PayPaymentWaits(&record->payment))
 		return (Verdict) {JUST_ANSWER, PAY_IS_CLOSED, subject,
 			PayPaymentIsFinal(state) ? NULL : "the order was replaced by another"};
 	if (!open && ends)
@@ -458,7 +459,7 @@ static Verdict
 Decide(PayStore *store, const PayRecord *record, const Request *request, const Sighting *sighting)
 {
 	PayAttempt *subject = SubjectAttempt(record, request);
-	bool		waits = PayRecordWaits(record);
+	bool		waits = PayPaymentWaits(&record->payment);
 
 	if (record->payment.state == PAY_PAID)
 		return (Verdict) {JUST_ANSWER, PAY_ALREADY_PAID, subject,
@@ -858,7 +859,7 @@ Prepay(PayStore *store, const Request *request)
 			PayTakeWanted(store, &record.payment, wanted);
 			if (request->amount > 0)
 				return Reply(store, &record, record.attempt[0], request, PAY_PROCEED, NULL);
-			PaySettleHolds(store, &record);
+			PaySettleHolds(store, &record.payment);
 			return Reply(store, &record, NULL, request, PAY_ALREADY_PAID, nothing_to_pay);
 		}
 
@@ -1045,7 +1046,7 @@ static PayDecision
 DecideCredential(const PayRecord *record, const PayAttempt *attempt, const text *credential,
 				 TimestampTz now)
 {
-	if (attempt->state != PAY_PAYING || !PayRecordWaits(record) || PayRecordEnds(record, now))
+	if (attempt->state != PAY_PAYING || !PayPaymentWaits(&record->payment) || PayIsToEnd(&record->payment, now))
 		return PAY_STALE;
 	if (PayTextsEqual(attempt->credential, credential) && HasLiveCredential(attempt, now))
 		return PAY_REPLAYED;

@@ -8,6 +8,7 @@
 #include "errors.h"
 #include "hold.h"
 #include "miscadmin.h"
+#include "payment.h"
 #include "task.h"
 #include "utils/builtins.h"
 #include "utils/uuid.h"
@@ -136,15 +137,6 @@ PayThrowNoRoute(const PayAttempt *attempt)
 					   attempt->attempt)));
 }
 
-bool
-PayNumberFits(const PayPayment *payment, PayNumber number)
-{
-	int			attempt = PayNumberAttempt(number);
-
-	return attempt == 0 || (attempt <= payment->routes.n &&
-							payment->routes.route[attempt - 1] == PayNumberRoute(number));
-}
-
 PayAttempt *
 PayRecordAttempt(const PayRecord *record, PayNumber trade_no)
 {
@@ -153,26 +145,6 @@ PayRecordAttempt(const PayRecord *record, PayNumber trade_no)
 	if (attempt == 0 || !PayNumberFits(&record->payment, trade_no))
 		return NULL;
 	return record->attempt[attempt - 1];
-}
-
-bool
-PayIsToEnd(const PayPayment *payment, TimestampTz now)
-{
-	return payment->end_requested ||
-		(payment->valid_until != PAY_NO_TIME && payment->valid_until <= now);
-}
-
-bool
-PayRecordEnds(const PayRecord *record, TimestampTz now)
-{
-	return PayIsToEnd(&record->payment, now);
-}
-
-bool
-PayRecordWaits(const PayRecord *record)
-{
-	return !PayPaymentIsFinal((PayState) record->payment.state) &&
-		PayNumberIsNone(record->payment.replaced_by);
 }
 
 const PayAttempt *
@@ -197,7 +169,7 @@ bool
 PayMayCapture(const PayRecord *record, const PayAttempt **captured)
 {
 	*captured = NULL;
-	if (!PayRecordWaits(record))
+	if (!PayPaymentWaits(&record->payment))
 		return false;
 	*captured = PayCapturedAttempt(record, NULL);
 	return *captured == NULL;
@@ -208,19 +180,13 @@ PayRecordCare(const PayRecord *record, const PayAttempt *attempt)
 {
 	if (!PayAttemptIsOpen((PayState) attempt->state))
 		return PAY_NO_CARE;
-	return attempt->state == PAY_CLOSING || !PayRecordWaits(record) ? PAY_END : PAY_WATCH;
+	return attempt->state == PAY_CLOSING || !PayPaymentWaits(&record->payment) ? PAY_END : PAY_WATCH;
 }
 
 PayAttempt *
 PayRecordWinner(const PayRecord *record)
 {
 	return record->payment.winner > 0 ? record->attempt[record->payment.winner - 1] : NULL;
-}
-
-int64
-PayRefundable(const PayAttempt *attempt)
-{
-	return Max(attempt->amount_collected - attempt->amount_reserved - attempt->amount_refunded, 0);
 }
 
 /* What the payment shows of its winner's money, and what was taken beyond an attempt's. */
@@ -251,7 +217,7 @@ PayRecordRollUp(PayRecord *record, TimestampTz now)
 	for (i = 0; i < n; i++)
 		states[i] = (PayState) record->attempt[i]->state;
 	record->payment.state = PayRollUp((PayState) record->payment.state, states, n,
-									  record->payment.winner > 0, PayRecordEnds(record, now));
+									  record->payment.winner > 0, PayIsToEnd(&record->payment, now));
 }
 
 void
@@ -366,7 +332,7 @@ PaySaveRecord(PayStore *store, PayRecord *record, PayAttempt *attempt,
 	if (attempt != NULL)
 		PayUpdateAttempt(store, attempt);
 	PayUpdatePayment(store, &record->payment);
-	PaySettleHolds(store, record);
+	PaySettleHolds(store, &record->payment);
 	PaySaveEvent(store, record, attempt, payment_before, attempt_before, news, decision);
 }
 

@@ -65,21 +65,11 @@ extern bool PayLockRecord(PayStore *store, PayRecord *record);
 /* Lock two payments so, the lower pay_no first; false if one is gone. */
 extern bool PayLockRecords(PayStore *store, PayRecord *a, PayRecord *b);
 
-/* Does a number fit this payment: its own, or of an attempt that it has with this very route? */
-extern bool PayNumberFits(const PayPayment *payment, PayNumber number);
-
 /* The attempt that a number means, if the record has it with this very route. */
 extern PayAttempt *PayRecordAttempt(const PayRecord *record, PayNumber trade_no);
 
-/* Is the payment to end when no attempt is open any more? */
-extern bool PayIsToEnd(const PayPayment *payment, TimestampTz now);
-extern bool PayRecordEnds(const PayRecord *record, TimestampTz now);
-
 /* The route of an attempt is gone from pay_channel: an error. */
 extern void PayThrowNoRoute(const PayAttempt *attempt);
-
-/* Can the order still use money? Not if it is won, over or replaced. */
-extern bool PayRecordWaits(const PayRecord *record);
 
 /* What is to be done about an attempt later. */
 extern PayCare PayRecordCare(const PayRecord *record, const PayAttempt *attempt);
@@ -98,9 +88,6 @@ extern const PayAttempt *PayCapturedAttempt(const PayRecord *record, const PayAt
 
 /* The attempt that won the payment, or NULL. */
 extern PayAttempt *PayRecordWinner(const PayRecord *record);
-
-/* What of an attempt's money can still be refunded; 0 while it is overdrawn. */
-extern int64 PayRefundable(const PayAttempt *attempt);
 
 /*
  * Refunds took, or gave up, an amount of the attempt: what is reserved and what

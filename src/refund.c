@@ -18,6 +18,7 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "payment.h"
 #include "review.h"
 #include "settings.h"
 #include "task.h"

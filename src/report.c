@@ -14,6 +14,7 @@
 #include "argument.h"
 #include "errors.h"
 #include "fmgr.h"
+#include "payment.h"
 #include "record.h"
 #include "refund.h"
 #include "review.h"
@@ -168,7 +169,7 @@ DecideReport(PayStore *store, const PayRecord *record, const PayAttempt *attempt
 		return PAY_STALE;
 	}
 	/* a direct UPDATE may have made the payment paid before its winner's own news came */
-	if (PayIsAboutMoney(reported) && !PayRecordWaits(record) &&
+	if (PayIsAboutMoney(reported) && !PayPaymentWaits(&record->payment) &&
 		record->payment.winner != attempt->attempt)
 	{
 		*detail = WhyNotNeeded(record, reported);

@@ -12,6 +12,7 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "payment.h"
 #include "refund.h"
 #include "text.h"
 #include "utils/builtins.h"
@@ -224,7 +225,7 @@ Accept(PayStore *store, const PayReview *review, PayRecord *record, PayAttempt *
 		return;
 	if (!PayTextIs(review->kind, "mismatch") || !review->about_money)
 		ThrowCannot(review, "accept", "there is no money that the order could use");
-	if (!PayRecordWaits(record) && record->payment.winner != attempt->attempt)
+	if (!PayPaymentWaits(&record->payment) && record->payment.winner != attempt->attempt)
 		ThrowCannot(review, "accept", "the order needs no more money");
 	if (!PayTextsEqual(review->currency, record->payment.currency))
 		ThrowCannot(review, "accept", "the money is of another currency");
