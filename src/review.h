@@ -1,7 +1,8 @@
 /*
  * review.h
  *
- * What a person must look at.
+ * What a person must look at: opening a review, and closing it when what it
+ * waited for comes.  What a person's verdict does is in verdict.c.
  */
 #ifndef PAY_REVIEW_H
 #define PAY_REVIEW_H
@@ -23,6 +24,9 @@ extern void PayOpenReview(PayStore *store, const char *kind, const PayRecord *re
 						  const PayAttempt *attempt, const PayNews *news, text *trade_no,
 						  const char *detail);
 
+/* Write the verdict into a review that is locked, as the current user's. */
+extern void PayResolveReview(PayStore *store, PayReview *review, text *verdict, text *reason);
+
 /*
  * Reviews that close themselves when what they waited for comes; the payment is
  * locked.  The message, that was unmatched; the attempt (or its refund) that
@@ -36,6 +40,9 @@ extern void PayCloseReviewsOfTwin(PayStore *store, const PayRecord *record, cons
 
 /* Does the channel take back what it said was paid? */
 extern bool PayIsBounce(PayState attempt, PayState reported);
+
+/* The message id of the event by which a person says that a transaction is one that we know. */
+extern text *PayAliasId(const text *channel_txn);
 
 /* Has a person said that this transaction is another name of one that is counted? */
 extern bool PayIsAlias(PayStore *store, PayNumber pay_no, const text *channel_txn);
