@@ -18,7 +18,7 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "import.h"
+#include "import_tell.h"
 #include "json_in.h"
 #include "miscadmin.h"
 #include "refund.h"

@@ -4,7 +4,7 @@
  * A payment of another system, read from JSON, every value checked by itself.
  * Whether they go together is found out by retelling it.
  */
-#include "import.h"
+#include "import_in.h"
 
 #include "argument.h"
 #include "json_in.h"

@@ -12,7 +12,7 @@
  *
  * Nothing is read or written here.
  */
-#include "import.h"
+#include "import_tell.h"
 
 #include "payment.h"
 #include "refund.h"

@@ -1,14 +1,13 @@
 /*
- * import.h
+ * import_in.h
  *
- * A payment as another system had it: read (import_in.c), retold as if it had
- * happened here (import_tell.c), and written (import.c).
+ * A payment as another system had it, read from JSON.
  *
  * Nothing here throws because of what the other system says: what is wrong is
  * put into the payment's `refused`, and the function returns false.
  */
-#ifndef PAY_IMPORT_H
-#define PAY_IMPORT_H
+#ifndef PAY_IMPORT_IN_H
+#define PAY_IMPORT_IN_H
 
 #include "postgres.h"
 
@@ -73,22 +72,6 @@ typedef struct PayOld
 	const char *refused;		/* why; NULL: it was not */
 } PayOld;
 
-/* A refund retold, and the event after which it needs a person (0: none does). */
-typedef struct PayToldRefund
-{
-	PayRefund	refund;
-	PayNews		news;
-	int32		review_seq;
-} PayToldRefund;
-
-/* The same payment as rows of ours. */
-typedef struct PayTold
-{
-	PayRecord	record;
-	List	   *refunds;		/* of PayToldRefund */
-	List	   *events;			/* of PayEvent */
-} PayTold;
-
 /* Say why a payment is refused; false, so that a check can return it. */
 extern bool PayRefuse(PayOld *old, const char *format,...) pg_attribute_printf(2, 3);
 
@@ -96,7 +79,4 @@ extern bool PayRefuse(PayOld *old, const char *format,...) pg_attribute_printf(2
 extern bool PayReadOldOrder(const JsonbValue *in, PayOld *old);
 extern bool PayReadOld(PayStore *store, const JsonbValue *in, TimestampTz now, PayOld *old);
 
-/* Retell it under a number of ours: its events, and the rows that they lead to. */
-extern bool PayTell(PayOld *old, PayNumber pay_no, TimestampTz now, PayTold *told);
-
-#endif							/* PAY_IMPORT_H */
+#endif							/* PAY_IMPORT_IN_H */
