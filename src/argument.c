@@ -111,7 +111,7 @@ PayCheckRefundState(const text *label, const char *name, PayRefundState *state, 
 
 /* ---- arguments ---- */
 
-static void
+pg_noreturn static void
 ThrowMissing(const char *name)
 {
 	PayFault	fault;

@@ -13,6 +13,7 @@
 
 #include "postgres.h"
 
+#include "errors.h"
 #include "fmgr.h"
 #include "machine.h"
 #include "number.h"
@@ -42,7 +43,7 @@ typedef struct PayFault
 } PayFault;
 
 /* The fault as PY400. */
-extern void PayThrowFault(const PayFault *fault);
+pg_noreturn extern void PayThrowFault(const PayFault *fault);
 
 /* Fill in a fault; false, so that a check can return it. */
 extern bool PaySetFault(PayFault *fault, const char *message, const char *detail, const char *hint);
@@ -103,7 +104,7 @@ extern TimestampTz PayDeadlineArgument(FunctionCallInfo fcinfo, int n, const cha
 extern PayNumber PayNumberArgument(FunctionCallInfo fcinfo, int n, const char *name);
 
 /* An error for a number that leads to no payment or attempt. */
-extern void PayThrowNotFound(const text *trade_no);
+pg_noreturn extern void PayThrowNotFound(const text *trade_no);
 
 /* PY400 if pay_channel has no route of this channel. */
 extern void PayCheckChannelIsKnown(PayStore *store, text *channel);

@@ -13,6 +13,7 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "errors.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/sinval.h"
@@ -176,7 +177,7 @@ MayBeSuperuser(void)
 	return superuser() || (!InLocalUserIdChange() && superuser_arg(GetSessionUserId()));
 }
 
-static void
+pg_noreturn static void
 RefuseSuperuser(Oid function)
 {
 	ereport(ERROR,

@@ -23,6 +23,7 @@
 
 #include "postgres.h"
 
+#include "errors.h"
 #include "nodes/pg_list.h"
 
 /*
@@ -33,6 +34,6 @@
 extern List *PayAdmitCaller(Oid home, Oid function, bool writes);
 
 /* An error for a merchant that the current user does not act for (42501). */
-extern void PayThrowOtherMerchant(const List *merchants, const text *merchant);
+pg_noreturn extern void PayThrowOtherMerchant(const List *merchants, const text *merchant);
 
 #endif							/* PAY_CALLER_H */

@@ -76,7 +76,7 @@ Close(PayStore *store, PayRecord *record, PayState step, text *reason)
 	PaySaveRecord(store, record, NULL, before, PAY_NO_STATE, &news, PAY_APPLIED);
 }
 
-static void
+pg_noreturn static void
 ThrowNoOrder(const text *order_no, const text *merchant)
 {
 	ereport(ERROR,

@@ -2,7 +2,7 @@
  * compat.h
  *
  * PostgreSQL 15 is what we are written for; what later versions call or pass
- * differently is bridged here and nowhere else.
+ * differently is bridged here and, for what throws, in errors.h.
  */
 #ifndef PAY_COMPAT_H
 #define PAY_COMPAT_H

@@ -145,7 +145,7 @@ pay_dispute_open(PG_FUNCTION_ARGS)
 	return Reply(store, &dispute, PAY_APPLIED, NULL);
 }
 
-static void
+pg_noreturn static void
 ThrowNoDispute(int64 dispute_id)
 {
 	ereport(ERROR,

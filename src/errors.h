@@ -13,6 +13,11 @@
 
 #include "utils/elog.h"
 
+/* Before a function that always throws.  18 has this word in place of an attribute behind it. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* PY400: an argument that means nothing */
 #define PAY_ERR_BAD_ARGUMENT	MAKE_SQLSTATE('P', 'Y', '4', '0', '0')
 /* PY404: no such payment, attempt, refund, review, dispute or order to replace */

@@ -83,7 +83,7 @@ typedef struct DirectUpdate
 	const char **columns;		/* of ours that changed, NULL at the end */
 } DirectUpdate;
 
-static void
+pg_noreturn static void
 ThrowProtected(const char *table, const char *what)
 {
 	ereport(ERROR,
@@ -125,7 +125,7 @@ RefuseProtectedColumns(const DirectUpdate *update)
 			ThrowProtected(update->table_name, psprintf("UPDATE of column \"%s\"", update->columns[i]));
 }
 
-static void
+pg_noreturn static void
 ThrowIllegalStep(const char *what, PayState from, PayState to, const char *legal)
 {
 	ereport(ERROR,
@@ -239,7 +239,7 @@ AttemptStates(const PayRecord *record)
 }
 
 /* The row that was written is not what follows from the attempts. */
-static void
+pg_noreturn static void
 ThrowNotWhatFollows(const DirectUpdate *update, const PayRecord *record)
 {
 	const PayPayment *written = &update->after->payment;
@@ -505,7 +505,7 @@ IsTaken(PayStore *store, TriggerData *trigger)
  * PUBLIC may call the guards, and so anybody may put one on a table of his own,
  * whatever its name and columns.  Nothing of such a table is read.
  */
-static void
+pg_noreturn static void
 ThrowNoTableOfOurs(Relation rel)
 {
 	ereport(ERROR,
@@ -580,7 +580,7 @@ pay_guard(PG_FUNCTION_ARGS)
 
 /* ---- anybody's table ---- */
 
-static void
+pg_noreturn static void
 ThrowWrongUse(const char *detail)
 {
 	ereport(ERROR,

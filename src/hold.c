@@ -25,7 +25,7 @@
 
 /* ---- arguments ---- */
 
-static void
+pg_noreturn static void
 ThrowBadHold(const char *hold, const char *why)
 {
 	ereport(ERROR,

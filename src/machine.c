@@ -333,7 +333,7 @@ ListLabels(const PayLabels *labels)
 	return buf.data;
 }
 
-static void
+pg_noreturn static void
 ThrowUnknownLabel(const PayLabels *labels, const char *label)
 {
 	ereport(ERROR,

@@ -9,6 +9,7 @@
 
 #include "postgres.h"
 
+#include "errors.h"
 #include "machine.h"
 #include "store.h"
 
@@ -69,7 +70,7 @@ extern bool PayLockRecords(PayStore *store, PayRecord *a, PayRecord *b);
 extern PayAttempt *PayRecordAttempt(const PayRecord *record, PayNumber trade_no);
 
 /* The route of an attempt is gone from pay_channel: an error. */
-extern void PayThrowNoRoute(const PayAttempt *attempt);
+pg_noreturn extern void PayThrowNoRoute(const PayAttempt *attempt);
 
 /* What is to be done about an attempt later. */
 extern PayCare PayRecordCare(const PayRecord *record, const PayAttempt *attempt);

@@ -281,7 +281,7 @@ PayIsOwnRefundNo(const text *refund_no)
 }
 
 /* Only rows that were written by hand can have taken a number of ours. */
-static void
+pg_noreturn static void
 ThrowNumberTaken(const text *refund_no)
 {
 	ereport(ERROR,
@@ -412,7 +412,7 @@ CheckSameContent(const PayRecord *record, PayNumber number, const PayRefund *ref
 			 errhint("Another refund needs a refund_no of its own.")));
 }
 
-static void
+pg_noreturn static void
 ThrowNothingLeft(const PayAttempt *attempt, const text *refund_no, int64 amount, const text *currency)
 {
 	ereport(ERROR,
@@ -741,7 +741,7 @@ FindByTransaction(PayStore *store, PayNumber pay_no, const PayNews *news, PayRef
 	return false;
 }
 
-static void
+pg_noreturn static void
 ThrowNoRefund(const text *merchant, const text *refund_no)
 {
 	ereport(ERROR,

@@ -397,7 +397,7 @@ PayKeepUnmatched(PayStore *store, const PayReport *report)
 
 /* ---- one attempt ---- */
 
-static void
+pg_noreturn static void
 ThrowIllegalPaymentStep(const PayRecord *record, PayState to)
 {
 	PayState	state = (PayState) record->payment.state;
@@ -440,7 +440,7 @@ PayMeantAttempt(const PayRecord *record, const PayReport *report)
 }
 
 /* The caller's own step must say which attempt it means. */
-static void
+pg_noreturn static void
 ThrowNoAttemptMeant(const PayRecord *record, const PayReport *report)
 {
 	if (record->payment.routes.n == 0)

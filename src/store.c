@@ -326,7 +326,7 @@ RenewSnapshot(PayStore *store)
 	TakeSnapshot(store);
 }
 
-static void
+pg_noreturn static void
 ThrowSerializationFailure(const char *what)
 {
 	ereport(ERROR,
@@ -599,7 +599,7 @@ SeeOwnWrites(void)
 	UpdateActiveSnapshotCommandId();
 }
 
-static void
+pg_noreturn static void
 ThrowModifiedByCaller(PayStore *store, PayTableId id)
 {
 	ereport(ERROR,
@@ -1411,7 +1411,7 @@ FormNewRow(PayTableId id, OpenTable *open, const void *row)
 	ItemPointerSetInvalid(&slot->tts_tid);
 }
 
-static void
+pg_noreturn static void
 ThrowTriggerInterfered(PayTableId id, const char *what)
 {
 	ereport(ERROR,
@@ -1863,7 +1863,7 @@ PayDeleteResource(PayStore *store, PayResource *row)
 /* ---- the row that a function answers ---- */
 
 /* Somebody altered the type that a function answers. */
-static void
+pg_noreturn static void
 ThrowAltered(TupleDesc desc, const char *how)
 {
 	ereport(ERROR,

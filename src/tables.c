@@ -449,7 +449,7 @@ OwnerName(Oid owner)
  * run with the rights of whoever pays.  Nothing that would have it adopted is
  * suggested.
  */
-static void
+pg_noreturn static void
 ThrowNotOurs(const char *table, const char *fact)
 {
 	ereport(ERROR,
@@ -494,7 +494,7 @@ Damage(const char *what, const char *remedy)
 	return fault;
 }
 
-static void
+pg_noreturn static void
 ThrowNotInstalled(const char *table, const char *why)
 {
 	ereport(ERROR,
@@ -504,7 +504,7 @@ ThrowNotInstalled(const char *table, const char *why)
 			 errhint("SELECT pay_install(); creates the tables, or brings them up to date.")));
 }
 
-static void
+pg_noreturn static void
 ThrowFault(const char *table, Fault fault)
 {
 	ereport(ERROR,

@@ -19,7 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-static void
+pg_noreturn static void
 ThrowCannot(const PayReview *review, const char *verdict, const char *why)
 {
 	ereport(ERROR,
@@ -209,7 +209,7 @@ ResolveForPayment(PayStore *store, PayReview *review, PayRecord *record, PayAtte
 	return PayOpenSurplus(store, record, attempt, text_to_cstring(news.reason));
 }
 
-static void
+pg_noreturn static void
 ThrowNoReview(int64 review_id)
 {
 	ereport(ERROR,
