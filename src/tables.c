@@ -70,10 +70,17 @@ const PayKindTraits pay_kinds[] =
 #define DATABASE(field) offsetof(PayDatabase, field)
 #define GRANTEE(field) offsetof(PayGrantee, field)
 
+/* A list of them, with its length in front. */
+#define COUNTED(type, ...) lengthof(((const type[]) {__VA_ARGS__})), {__VA_ARGS__}
+#define COLUMNS(...) COUNTED(PayColumn, __VA_ARGS__)
+#define INDEXES(...) COUNTED(PayKey, __VA_ARGS__)
+#define KEYS(...) COUNTED(char *, __VA_ARGS__)
+#define WHERE(...) COUNTED(PayCondition, __VA_ARGS__)
+
 const PayTable pay_tables[PAY_TABLES] = {
 	[PAY_CHANNEL_TABLE] = {
 		"pay_channel", sizeof(PayChannel), false,
-		14, {
+		COLUMNS(
 			{"route", KIND_INT2, 0, CHANNEL(route)},
 			{"max_attempts", KIND_INT2, 0, CHANNEL(max_attempts)},
 			{"can_resubmit", KIND_BOOL, 0, CHANNEL(can_resubmit)},
@@ -88,27 +95,27 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"message_ids", KIND_TEXT, 0, CHANNEL(message_ids)},
 			{"channel", KIND_TEXT, 0, CHANNEL(channel)},
 			{"method", KIND_TEXT, 0, CHANNEL(method)}
-		},
-		2, {
-			{UNIQUE, 1, {"route"}},
-			{UNIQUE, 2, {"channel", "method"}}
-		}
+		),
+		INDEXES(
+			{UNIQUE, KEYS("route")},
+			{UNIQUE, KEYS("channel", "method")}
+		)
 	},
 	[PAY_DATABASE_TABLE] = {
 		"pay_database", sizeof(PayDatabase), true,
-		4, {
+		COLUMNS(
 			{"system_identifier", KIND_INT8, 0, DATABASE(system_identifier)},
 			{"adopted_at", KIND_TIME, 0, DATABASE(adopted_at)},
 			{"adopted_by", KIND_TEXT, 0, DATABASE(adopted_by)},
 			{"reason", KIND_TEXT, NULLABLE, DATABASE(reason)}
-		},
-		1, {
-			{UNIQUE | ARBITER, 1, {"system_identifier"}}
-		}
+		),
+		INDEXES(
+			{UNIQUE | ARBITER, KEYS("system_identifier")}
+		)
 	},
 	[PAY_PAYMENT_TABLE] = {
 		"pay_payment", sizeof(PayPayment), true,
-		19, {
+		COLUMNS(
 			{"pay_no", KIND_UUID, 0, PAYMENT(pay_no)},
 			{"amount", KIND_INT8, 0, PAYMENT(amount)},
 			{"amount_collected", KIND_INT8, 0, PAYMENT(amount_collected)},
@@ -128,16 +135,16 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"replaced_by", KIND_UUID, NULLABLE, PAYMENT(replaced_by)},
 			{"holds", KIND_INT2, NULLABLE, PAYMENT(holds)},
 			{"metadata", KIND_JSONB, NULLABLE, PAYMENT(metadata)}
-		},
-		3, {
-			{UNIQUE | ARBITER | DRAWN, 1, {"pay_no"}},
-			{UNIQUE | ARBITER, 2, {"merchant", "order_no"}},
-			{LOOKUP, 3, {"merchant", "payer", "pay_no"}, 1, {{"payer", IS_NOT_NULL}}}
-		}
+		),
+		INDEXES(
+			{UNIQUE | ARBITER | DRAWN, KEYS("pay_no")},
+			{UNIQUE | ARBITER, KEYS("merchant", "order_no")},
+			{LOOKUP, KEYS("merchant", "payer", "pay_no"), WHERE({"payer", IS_NOT_NULL})}
+		)
 	},
 	[PAY_ATTEMPT_TABLE] = {
 		"pay_attempt", sizeof(PayAttempt), false,
-		21, {
+		COLUMNS(
 			{"trade_no", KIND_UUID, 0, ATTEMPT(trade_no)},
 			{"pay_no", KIND_UUID, 0, ATTEMPT(pay_no)},
 			{"amount", KIND_INT8, 0, ATTEMPT(amount)},
@@ -159,14 +166,14 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"request_id", KIND_TEXT, 0, ATTEMPT(request_id)},
 			{"channel_txn", KIND_TEXT, NULLABLE, ATTEMPT(channel_txn)},
 			{"credential", KIND_TEXT, NULLABLE, ATTEMPT(credential)}
-		},
-		1, {
-			{UNIQUE, 1, {"trade_no"}}
-		}
+		),
+		INDEXES(
+			{UNIQUE, KEYS("trade_no")}
+		)
 	},
 	[PAY_EVENT_TABLE] = {
 		"pay_event", sizeof(PayEvent), false,
-		24, {
+		COLUMNS(
 			{"pay_no", KIND_UUID, 0, EVENT(pay_no)},
 			{"recorded_at", KIND_TIME, 0, EVENT(recorded_at)},
 			{"occurred_at", KIND_TIME, NULLABLE, EVENT(occurred_at)},
@@ -191,15 +198,15 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"refund_before", KIND_REFUND_STATE, NULLABLE, EVENT(refund_before)},
 			{"refund_after", KIND_REFUND_STATE, NULLABLE, EVENT(refund_after)},
 			{"refund_no", KIND_TEXT, NULLABLE, EVENT(refund_no)}
-		},
-		2, {
-			{UNIQUE, 2, {"pay_no", "seq"}},
-			{UNIQUE, 3, {"pay_no", "source", "message_id"}, 1, {{"message_id", IS_NOT_NULL}}}
-		}
+		),
+		INDEXES(
+			{UNIQUE, KEYS("pay_no", "seq")},
+			{UNIQUE, KEYS("pay_no", "source", "message_id"), WHERE({"message_id", IS_NOT_NULL})}
+		)
 	},
 	[PAY_REVIEW_TABLE] = {
 		"pay_review", sizeof(PayReview), true,
-		27, {
+		COLUMNS(
 			{"review_id", KIND_INT8, DEFAULTED, REVIEW(review_id)},
 			{"pay_no", KIND_UUID, NULLABLE, REVIEW(pay_no)},
 			{"opened_at", KIND_TIME, 0, REVIEW(opened_at)},
@@ -227,17 +234,17 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"reason", KIND_TEXT, NULLABLE, REVIEW(reason)},
 			{"resolved_by", KIND_TEXT, NULLABLE, REVIEW(resolved_by)},
 			{"resolved_session", KIND_TEXT, NULLABLE, REVIEW(resolved_session)}
-		},
-		3, {
-			{UNIQUE, 1, {"review_id"}},
-			{LOOKUP, 1, {"pay_no"}, 1, {{"resolved_at", IS_NULL}}},
-			{UNIQUE | ARBITER, 4, {"source", "trade_no", "message_id", "merchant"},
-			2, {{"pay_no", IS_NULL}, {"resolved_at", IS_NULL}}}
-		}
+		),
+		INDEXES(
+			{UNIQUE, KEYS("review_id")},
+			{LOOKUP, KEYS("pay_no"), WHERE({"resolved_at", IS_NULL})},
+			{UNIQUE | ARBITER, KEYS("source", "trade_no", "message_id", "merchant"),
+				WHERE({"pay_no", IS_NULL}, {"resolved_at", IS_NULL})}
+		)
 	},
 	[PAY_REFUND_TABLE] = {
 		"pay_refund", sizeof(PayRefund), true,
-		15, {
+		COLUMNS(
 			{"pay_no", KIND_UUID, 0, REFUND(pay_no)},
 			{"amount", KIND_INT8, 0, REFUND(amount)},
 			{"requested_at", KIND_TIME, 0, REFUND(requested_at)},
@@ -253,15 +260,15 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"handed_out_at", KIND_TIME, NULLABLE, REFUND(handed_out_at)},
 			{"check_at", KIND_TIME, NULLABLE | REMAKEABLE, REFUND(check_at)},
 			{"reports", KIND_INT4, REMAKEABLE, REFUND(reports)}
-		},
-		2, {
-			{UNIQUE | ARBITER, 2, {"merchant", "refund_no"}},
-			{LOOKUP, 1, {"pay_no"}}
-		}
+		),
+		INDEXES(
+			{UNIQUE | ARBITER, KEYS("merchant", "refund_no")},
+			{LOOKUP, KEYS("pay_no")}
+		)
 	},
 	[PAY_DISPUTE_TABLE] = {
 		"pay_dispute", sizeof(PayDispute), true,
-		13, {
+		COLUMNS(
 			{"dispute_id", KIND_INT8, DEFAULTED, DISPUTE(dispute_id)},
 			{"pay_no", KIND_UUID, 0, DISPUTE(pay_no)},
 			{"other_pay_no", KIND_UUID, 0, DISPUTE(other_pay_no)},
@@ -275,15 +282,15 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"resolved_by", KIND_TEXT, NULLABLE, DISPUTE(resolved_by)},
 			{"resolved_session", KIND_TEXT, NULLABLE, DISPUTE(resolved_session)},
 			{"refund_no", KIND_TEXT, NULLABLE, DISPUTE(refund_no)}
-		},
-		2, {
-			{UNIQUE, 1, {"dispute_id"}},
-			{UNIQUE | ARBITER, 2, {"pay_no", "other_pay_no"}, 1, {{"resolved_at", IS_NULL}}}
-		}
+		),
+		INDEXES(
+			{UNIQUE, KEYS("dispute_id")},
+			{UNIQUE | ARBITER, KEYS("pay_no", "other_pay_no"), WHERE({"resolved_at", IS_NULL})}
+		)
 	},
 	[PAY_TASK_TABLE] = {
 		"pay_task", sizeof(PayTask), false,
-		10, {
+		COLUMNS(
 			{"due_at", KIND_TIME, 0, TASK(due_at)},
 			{"queued_for", KIND_TIME, 0, TASK(queued_for)},
 			{"claimed_at", KIND_TIME, NULLABLE, TASK(claimed_at)},
@@ -294,28 +301,28 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"refund_no", KIND_TEXT, NULLABLE, TASK(refund_no)},
 			{"resource", KIND_TEXT, NULLABLE, TASK(resource)},
 			{"asked_by", KIND_TEXT, NULLABLE, TASK(asked_by)}
-		},
-		1, {
-			{LOOKUP, 1, {"due_at"}}
-		}
+		),
+		INDEXES(
+			{LOOKUP, KEYS("due_at")}
+		)
 	},
 	[PAY_RESOURCE_TABLE] = {
 		"pay_resource", sizeof(PayResource), true,
-		6, {
+		COLUMNS(
 			{"capacity", KIND_INT8, NULLABLE, RESOURCE(capacity)},
 			{"taken", KIND_INT8, 0, RESOURCE(taken)},
 			{"taken_by", KIND_UUID, NULLABLE, RESOURCE(taken_by)},
 			{"external", KIND_BOOL, 0, RESOURCE(external)},
 			{"merchant", KIND_TEXT, 0, RESOURCE(merchant)},
 			{"resource", KIND_TEXT, 0, RESOURCE(resource)}
-		},
-		1, {
-			{UNIQUE | ARBITER, 2, {"merchant", "resource"}}
-		}
+		),
+		INDEXES(
+			{UNIQUE | ARBITER, KEYS("merchant", "resource")}
+		)
 	},
 	[PAY_HOLD_TABLE] = {
 		"pay_hold", sizeof(PayHold), false,
-		9, {
+		COLUMNS(
 			{"pay_no", KIND_UUID, 0, HOLD(pay_no)},
 			{"quantity", KIND_INT8, 0, HOLD(quantity)},
 			{"taken_at", KIND_TIME, 0, HOLD(taken_at)},
@@ -325,20 +332,19 @@ const PayTable pay_tables[PAY_TABLES] = {
 			{"tried", KIND_BOOL, 0, HOLD(tried)},
 			{"state", KIND_TEXT, 0, HOLD(state)},
 			{"resource", KIND_TEXT, 0, HOLD(resource)}
-		},
-		1, {
-			{UNIQUE, 2, {"pay_no", "resource"}}
-		}
+		),
+		INDEXES(
+			{UNIQUE, KEYS("pay_no", "resource")}
+		)
 	},
 	/* read by caller.c, which counts on this order */
 	[PAY_GRANTEE_TABLE] = {
 		"pay_grantee", sizeof(PayGrantee), false,
-		3, {
+		COLUMNS(
 			{"role", KIND_NAME, 0, GRANTEE(role)},
 			{"kind", KIND_TEXT, 0, GRANTEE(kind)},
 			{"merchant", KIND_TEXT, NULLABLE, GRANTEE(merchant)}
-		},
-		0
+		)
 	}
 };
 
@@ -537,11 +543,12 @@ TypeOfKind(PayKind kind, Oid home)
 int
 PayColumnNamed(const PayTable *table, const char *name)
 {
-	int			c = 0;
+	int			c;
 
-	while (strcmp(table->column[c].name, name) != 0)
-		c++;
-	return c;
+	for (c = 0; c < table->n_columns; c++)
+		if (strcmp(table->column[c].name, name) == 0)
+			return c;
+	elog(ERROR, "the library knows no column \"%s\" of \"%s\"", name, table->name);
 }
 
 /*

@@ -239,7 +239,6 @@ sub edit
 edit('src/rows.h', [ qr/(typedef struct PayPayment\s*\{)(\s*PayRowHead\s+head;)/, sub { "$1$2\n\ttext\t   *campaign;" } ]);
 edit('src/tables.c',
 	[ qr/(\{"payer", KIND_TEXT, NULLABLE, PAYMENT\(payer\)\},)/, sub { qq($1\n{"campaign", KIND_TEXT, NULLABLE | REMAKEABLE, PAYMENT(campaign)},) } ],
-	[ qr/("pay_payment", sizeof\(PayPayment\), true,\s*)(\d+)/, sub { $1 . ($2 + 1) } ],
 	[ qr/"pay_payment_replaced_check"/, sub { '"pay_payment_replaced_check", "pay_payment_campaign_check"' } ]);
 edit('src/prepay.c',
 	[ qr/(payment->metadata = request->metadata;)/, sub { "$1\n\tpayment->campaign = cstring_to_text(\"new\");" } ],
