@@ -9,10 +9,10 @@
  * resources that they may give back in the order of (merchant, resource).  All
  * messages are decided on under these locks, by the code of report.c and refund.c,
  * in their order; but those of refunds that are not known come after the others,
- * in the order of their key in pay_refund, where whoever adopts the same waits.
- * Those that fit nothing come last, in the order of their key in pay_review, where
- * whoever inserts the same waits.  So each kind of lock is taken in one order,
- * and none is waited for while a later kind is held.
+ * in the order of their key in pay_refund, and those that fit nothing come last, in
+ * the order of their key in pay_review: two batches that insert the same key wait
+ * there.  So each kind of lock is taken in one order, and none is waited for while
+ * a later kind is held.
  *
  * A payment with nothing but messages that were handled before is not locked:
  * a batch that is delivered again writes nothing.

@@ -10,7 +10,7 @@
  * that out with a lease: until it runs out nobody else gets it.  A task that
  * finds nothing to do is dropped.
  *
- * Whoever was handed a task answers by reporting what the channel said
+ * A worker that was handed a task answers by reporting what the channel said
  * (pay_callback and the like), which the attempt or refund counts.  When the lease
  * is over the task is due again: with a report since, it waits for the next
  * question of the channel's schedule; without one, somebody else gets it.

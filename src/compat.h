@@ -108,7 +108,7 @@ PayCompatHasIndexUpdates(PayCompatUpdateIndexes indexes)
 #endif
 }
 
-/* Write a row's next version, waiting for whoever has it locked. */
+/* Write a row's next version; waits while another transaction has the row locked. */
 static inline TM_Result
 PayCompatUpdateTuple(Relation rel, ItemPointer tid, TupleTableSlot *slot, Snapshot snapshot,
 					 TM_FailureData *failure, PayCompatUpdateIndexes *indexes)

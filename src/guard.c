@@ -1,7 +1,7 @@
 /*
  * guard.c
  *
- * Triggers that stop whoever goes around the functions.
+ * Triggers that stop writes that go around the functions.
  *
  * pay_guard() is on our own tables.  BEFORE refuses; AFTER looks at the row
  * as it became, because another trigger may have changed it after BEFORE, and

@@ -8,13 +8,14 @@
  * is; a hold is a row of pay_hold.  paid confirms a payment's holds; closed,
  * reversed and replaced release them; failed keeps them for the next attempt.
  * Holds of our own end in the payment's own transaction.  External ones become
- * tasks (confirm_hold, release_hold) for a worker, until pay_hold_done().
+ * tasks (confirm_hold, release_hold) for a worker, until pay_hold_done()
+ * (participant.c).
  *
  * Locks: a payment that is there before its resources, these in the order of
  * their names.  An order that is not there yet locks its resources first, so
- * that one who loses the race for them writes nothing; if somebody makes it in
- * the meantime, the two can deadlock (40P01).  A claim, which ends
- * several payments, never waits for them.
+ * that the call that loses the race for them writes nothing; if another call
+ * makes the order in the meantime, the two can deadlock (40P01).  A claim, which
+ * ends several payments, never waits for them.
  */
 #ifndef PAY_HOLD_H
 #define PAY_HOLD_H

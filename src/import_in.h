@@ -62,7 +62,7 @@ typedef struct PayOld
 	TimestampTz valid_until;
 	struct varlena *metadata;
 	PayState	state;			/* PAY_NO_STATE: whatever follows from the attempts */
-	int			winner;			/* 0: whoever was paid first */
+	int			winner;			/* 0: the attempt that was paid first */
 	int			n_attempts;
 	PayOldAttempt *attempts;
 	int			n_refunds;

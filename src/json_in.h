@@ -2,6 +2,8 @@
  * json_in.h
  *
  * Many things in one argument: a JSON array of objects whose keys are known.
+ * What is wrong with an object is said as a fault, so that the caller can go on
+ * with the next one.
  */
 #ifndef PAY_JSON_IN_H
 #define PAY_JSON_IN_H

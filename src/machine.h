@@ -5,8 +5,8 @@
  *
  * Each closed set of labels is a 1-byte SQL type.  The byte values are on
  * disk: frozen, never reused.  0 is no label and stands for NULL inside the
- * library.  The tables of legal steps are the only place that says so; the
- * functions below read them, pay_steps() shows them.
+ * library.  The tables of legal steps in machine.c are the only place that says
+ * which step is legal; the functions below read them, pay_steps() shows them.
  *
  * This room knows no tables and no rows.
  */

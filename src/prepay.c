@@ -6,8 +6,8 @@
  * A call reads the order without a lock and decides.  Only if the decision
  * needs a write does it lock the payment, read everything again and decide
  * again, on what is locked; so a duplicate costs index lookups and nothing
- * else.  A payment that is not there yet is inserted speculatively; whoever
- * finds it made by somebody else in the meantime starts over.
+ * else.  A payment that is not there yet is inserted speculatively; a call that
+ * finds it made by another one in the meantime starts over.
  *
  * Locks: existing payments by pay_no, so the order to replace before one that
  * is made.

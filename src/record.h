@@ -2,7 +2,8 @@
  * record.h
  *
  * A payment with its attempts, read and changed together, every change with
- * its event.  Uses the store for the rows and the machine for the roll-up.
+ * its event.  Uses the store for the rows and the machine for the roll-up; what
+ * a change queues (task) or ends (hold) is written with it.
  */
 #ifndef PAY_RECORD_H
 #define PAY_RECORD_H
@@ -59,7 +60,7 @@ extern bool PayFindRecord(PayStore *store, PayNumber pay_no, PayRecord *record);
 /*
  * Lock the payment's row, and read again what changed since the record was
  * found; false if it is gone.  From here until the transaction ends nobody else
- * changes this payment: whoever changes an attempt has its payment locked.
+ * changes this payment: a change of an attempt locks its payment, too.
  */
 extern bool PayLockRecord(PayStore *store, PayRecord *record);
 

@@ -5,8 +5,8 @@
  * that attempt collected.
  *
  * The attempt's row keeps the sums (what is reserved by refunds under way, what
- * went back), so whoever holds the locks of PayLockRecord() decides on them,
- * and a CHECK on that row keeps the cap whatever else happens.
+ * went back), so the locks of PayLockRecord() cover them, and a CHECK on that row
+ * keeps the cap whatever else happens.
  */
 #ifndef PAY_REFUND_H
 #define PAY_REFUND_H
@@ -76,7 +76,7 @@ extern bool PayAnswerRefundHandled(PayStore *store, const PayRecord *record, con
 extern void PayReportRefund(PayStore *store, PayRecord *record, PayRefundReport *report,
 							PayRefundAnswer *answer);
 
-/* The answer to a report that fits nothing; whoever gives it keeps the report too, once. */
+/* A report that fits nothing: its answer, and the review that keeps it, once; the caller asks for both. */
 extern void PayAnswerRefundUnmatched(PayRefundReport *report, const char *why, PayRefundAnswer *answer);
 extern void PayKeepRefundUnmatched(PayStore *store, const PayRefundReport *report);
 
@@ -112,7 +112,7 @@ extern void PayFollowRefund(PayStore *store, const PayRefund *refund, PayRefundS
 							const PayNews *news);
 
 /*
- * For whoever writes refunds that were opened elsewhere: a refund in state
+ * For an import, whose refunds were opened elsewhere: a refund in state
  * requested; the news of one, with the state before; let the sums follow its
  * step; insert it and queue what is to be done about it, false and nothing
  * written if its number is taken.

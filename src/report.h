@@ -2,7 +2,7 @@
  * report.h
  *
  * What a report does to an attempt and its payment, step by step: for one
- * message (report.c) and for many (batch.c).
+ * message (report.c), for many (batch.c), and for a direct UPDATE (guard.c).
  */
 #ifndef PAY_REPORT_H
 #define PAY_REPORT_H
@@ -67,7 +67,7 @@ extern void PayStepByHand(PayStore *store, PayRecord *record, const PayNews *new
 /* Has the payment taken this step of the whole already, with all that it means? */
 extern bool PayIsThere(const PayRecord *record, PayState to);
 
-/* The answer to a report that fits nothing; whoever gives it keeps the report too. */
+/* The answer to a report that fits nothing; the caller asks for the review that keeps it, too. */
 extern void PayAnswerUnmatched(const PayReport *report, PayAnswer *answer);
 
 /* Put it up for review, once; PY400 if the channel is none. */

@@ -1,7 +1,7 @@
 /*
  * settings.h
  *
- * What a DBA or a session can set.
+ * What a DBA or a session can set; pay_idem.c defines it.
  */
 #ifndef PAY_SETTINGS_H
 #define PAY_SETTINGS_H

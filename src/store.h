@@ -20,11 +20,11 @@
  * - Reads take no row lock and write nothing; under SERIALIZABLE they leave
  *   SIREAD locks as any index scan does.
  * - A write does what the executor would do for a DELETE, or an INSERT or
- *   UPDATE naming these columns: defaults, generated columns, constraints, BEFORE and AFTER
- *   row triggers, foreign keys, all indexes, replica identity.  It runs as
- *   the caller; rights on the tables are not asked for, EXECUTE on the called
- *   function is the gate.  pay_idem's own guards are left out: they stop
- *   whoever goes around the functions.  Statement triggers do not fire.
+ *   UPDATE naming these columns: defaults, generated columns, constraints,
+ *   BEFORE and AFTER row triggers, foreign keys, all indexes, replica identity.
+ *   It runs as the caller; rights on the tables are not asked for, EXECUTE on
+ *   the called function is the gate.  pay_idem's own guards are left out: they
+ *   stop writes that go around the functions.  Statement triggers do not fire.
  * - A user's BEFORE trigger may fill columns that the user added; one that
  *   changes a column of ours, or returns NULL, is refused (PY423): the
  *   decision would not be what was written.

@@ -9,10 +9,10 @@
  * are in the database is looked up by name once and remembered by the backend,
  * until relcache or syscache invalidation says that something changed.
  *
- * Whoever looks a table up also looks at what protects it: guards, CHECKs, that
- * it is an ordinary table, logged, without relatives by inheritance or rules.
+ * Looking a table up also checks what protects it: its guards and CHECKs, and
+ * that it is an ordinary table, logged, without relatives by inheritance or rules.
  *
- * A part of the store: only it, target.c and caller.c use this.
+ * A part of the store: only store.c, target.c and caller.c use this.
  */
 #ifndef PAY_TABLES_H
 #define PAY_TABLES_H
