@@ -9,6 +9,7 @@
 #include "deadline.h"
 #include "errors.h"
 #include "mb/pg_wchar.h"
+#include "text.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -135,6 +136,20 @@ text *
 PayKeyArgument(FunctionCallInfo fcinfo, int n, const char *name, PayPresence presence)
 {
 	return PayTextArgument(fcinfo, n, name, PAY_MAX_KEY_BYTES, presence);
+}
+
+int
+PayWordArgument(const text *value, const char *name, const char *const *words, int n, const char *detail)
+{
+	int			i;
+
+	for (i = 0; i < n; i++)
+		if (PayTextIs(value, words[i]))
+			return i;
+	ereport(ERROR,
+			(errcode(PAY_ERR_BAD_ARGUMENT),
+			 errmsg("invalid %s: \"%s\"", name, text_to_cstring(value)),
+			 errdetail("%s", detail)));
 }
 
 int64

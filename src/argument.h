@@ -68,6 +68,10 @@ extern bool PayCheckRefundState(const text *label, const char *name, PayRefundSt
 /* A key as an argument. */
 extern text *PayKeyArgument(FunctionCallInfo fcinfo, int n, const char *name, PayPresence presence);
 
+/* Which of these words is it?  PY400 if none; the detail says which there are. */
+extern int	PayWordArgument(const text *value, const char *name, const char *const *words, int n,
+							const char *detail);
+
 /* Any text of at most this many bytes. */
 extern text *PayTextArgument(FunctionCallInfo fcinfo, int n, const char *name, int max_bytes,
 							 PayPresence presence);

@@ -23,6 +23,18 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+typedef enum Verdict
+{
+	REFUND,
+	REJECT,
+	VERDICTS
+} Verdict;
+
+static const char *const verdict_label[VERDICTS] = {
+	[REFUND] = "refund",
+	[REJECT] = "reject"
+};
+
 /* The columns of pay_dispute_result, in their order. */
 enum
 {
@@ -176,19 +188,16 @@ Datum
 pay_dispute_resolve(PG_FUNCTION_ARGS)
 {
 	int64		dispute_id = PayIdArgument(fcinfo, 0, "dispute_id");
-	text	   *verdict = PayKeyArgument(fcinfo, 1, "verdict", PAY_REQUIRED);
+	text	   *word = PayKeyArgument(fcinfo, 1, "verdict", PAY_REQUIRED);
 	text	   *reason = PayTextArgument(fcinfo, 2, "reason", PAY_MAX_REASON_BYTES, PAY_REQUIRED);
 	PayStore   *store;
 	PayRecord	record;
 	PayRecord	other;
 	PayDispute	dispute;
 	const char *step;
+	Verdict		verdict = PayWordArgument(word, "verdict", verdict_label, VERDICTS,
+										  "A verdict is refund or reject.");
 
-	if (!PayTextIs(verdict, "refund") && !PayTextIs(verdict, "reject"))
-		ereport(ERROR,
-				(errcode(PAY_ERR_BAD_ARGUMENT),
-				 errmsg("invalid verdict: \"%s\"", text_to_cstring(verdict)),
-				 errdetail("A verdict is refund or reject.")));
 	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_DISPUTE_TABLE));
 	if (!PayFindDispute(store, dispute_id, &dispute) ||
 		!PayFindRecord(store, dispute.pay_no, &record) ||
@@ -197,25 +206,25 @@ pay_dispute_resolve(PG_FUNCTION_ARGS)
 		ThrowNoDispute(dispute_id);
 	if (dispute.verdict != NULL)
 	{
-		if (!PayTextsEqual(dispute.verdict, verdict))
+		if (!PayTextsEqual(dispute.verdict, word))
 			ereport(ERROR,
 					(errcode(PAY_ERR_NOT_ALLOWED),
 					 errmsg("dispute %lld cannot be resolved by %s", (long long) dispute_id,
-							text_to_cstring(verdict)),
+							text_to_cstring(word)),
 					 errdetail("It was resolved by %s before: %s.", text_to_cstring(dispute.verdict),
 							   text_to_cstring(dispute.verdict_reason))));
 		return Reply(store, &dispute, PAY_UNCHANGED, "resolved so before");
 	}
 
-	if (PayTextIs(verdict, "refund"))
+	if (verdict == REFUND)
 		RefundDisputed(store, &record, &dispute, reason);
-	dispute.verdict = verdict;
+	dispute.verdict = word;
 	dispute.verdict_reason = reason;
 	dispute.resolved_at = GetCurrentTimestamp();
 	dispute.resolved_by = cstring_to_text(GetUserNameFromId(GetUserId(), false));
 	dispute.resolved_session = cstring_to_text(GetUserNameFromId(GetSessionUserId(), false));
 	PayUpdateDispute(store, &dispute);
-	step = PayTextIs(verdict, "refund") ? "resolved by refund" : "rejected";
+	step = verdict == REFUND ? "resolved by refund" : "rejected";
 	SaveStep(store, &record, &dispute, step, reason);
 	SaveStep(store, &other, &dispute, step, reason);
 	return Reply(store, &dispute, PAY_APPLIED, NULL);

@@ -19,12 +19,30 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+typedef enum Verdict
+{
+	ACCEPT,
+	REFUND,
+	DISMISS,
+	ALIAS,
+	SAME,
+	VERDICTS
+} Verdict;
+
+static const char *const verdict_label[VERDICTS] = {
+	[ACCEPT] = "accept",
+	[REFUND] = "refund",
+	[DISMISS] = "dismiss",
+	[ALIAS] = "alias",
+	[SAME] = "same"
+};
+
 pg_noreturn static void
-ThrowCannot(const PayReview *review, const char *verdict, const char *why)
+ThrowCannot(const PayReview *review, Verdict verdict, const char *why)
 {
 	ereport(ERROR,
 			(errcode(PAY_ERR_NOT_ALLOWED),
-			 errmsg("review %lld cannot be resolved by %s", (long long) review->review_id, verdict),
+			 errmsg("review %lld cannot be resolved by %s", (long long) review->review_id, verdict_label[verdict]),
 			 errdetail("It is of kind %s: %s.", text_to_cstring(review->kind), why)));
 }
 
@@ -56,12 +74,12 @@ Accept(PayStore *store, const PayReview *review, PayRecord *record, PayAttempt *
 		PayTextIs(review->kind, "overdrawn"))
 		return;					/* it counts already */
 	if (review->refund_no != NULL && !PayTextIs(review->kind, "mismatch") && !PayTextIs(review->kind, "twin"))
-		ThrowCannot(review, "accept", settle_refund);
+		ThrowCannot(review, ACCEPT, settle_refund);
 	if (review->refund_no != NULL)
 	{
 		cannot = PayAcceptRefund(store, record, review, reason);
 		if (cannot != NULL)
-			ThrowCannot(review, "accept", cannot);
+			ThrowCannot(review, ACCEPT, cannot);
 		return;
 	}
 	if (PayTextIs(review->kind, "mismatch") && PayIsBounce((PayState) attempt->state, (PayState) review->reported))
@@ -72,13 +90,13 @@ Accept(PayStore *store, const PayReview *review, PayRecord *record, PayAttempt *
 	if (IsOtherName(store, review, record, attempt))
 		return;
 	if (!PayTextIs(review->kind, "mismatch") || !review->about_money)
-		ThrowCannot(review, "accept", "there is no money that the order could use");
+		ThrowCannot(review, ACCEPT, "there is no money that the order could use");
 	if (!PayPaymentWaits(&record->payment) && record->payment.winner != attempt->attempt)
-		ThrowCannot(review, "accept", "the order needs no more money");
+		ThrowCannot(review, ACCEPT, "the order needs no more money");
 	if (!PayTextsEqual(review->currency, record->payment.currency))
-		ThrowCannot(review, "accept", "the money is of another currency");
+		ThrowCannot(review, ACCEPT, "the money is of another currency");
 	if (!PayAttemptCan((PayState) attempt->state, (PayState) review->reported))
-		ThrowCannot(review, "accept", psprintf("the attempt is %s", PayStateLabel((PayState) attempt->state)));
+		ThrowCannot(review, ACCEPT, psprintf("the attempt is %s", PayStateLabel((PayState) attempt->state)));
 	if (review->reported == PAY_PAID)
 		PayCollect(record, attempt, review->amount, true, now);
 	else
@@ -113,15 +131,15 @@ Refund(PayStore *store, const PayReview *review, PayRecord *record, PayAttempt *
 	const char *cannot;
 
 	if (review->refund_no != NULL)
-		ThrowCannot(review, "refund", PayTextIs(review->kind, "adopted") ?
+		ThrowCannot(review, REFUND, PayTextIs(review->kind, "adopted") ?
 					"the money goes back by the channel's own doing already" : settle_refund);
 	if (!review->about_money || !PayTextIs(review->kind, "mismatch"))
-		ThrowCannot(review, "refund", "no money of a known attempt is in question");
+		ThrowCannot(review, REFUND, "no money of a known attempt is in question");
 	if (review->reported == PAY_PAID)
 	{
 		cannot = CannotGoBack(store, review, record, attempt);
 		if (cannot != NULL)
-			ThrowCannot(review, "refund", cannot);
+			ThrowCannot(review, REFUND, cannot);
 		if (attempt->state == PAY_PAID)
 			return;
 		PayCollect(record, attempt, review->amount, false, now);
@@ -131,7 +149,7 @@ Refund(PayStore *store, const PayReview *review, PayRecord *record, PayAttempt *
 	else if (PayAttemptCan((PayState) attempt->state, PAY_CLOSING))
 		PayStepAttempt(record, attempt, PAY_CLOSING, now);
 	else if (attempt->state != PAY_CLOSING)
-		ThrowCannot(review, "refund",
+		ThrowCannot(review, REFUND,
 					psprintf("the attempt is %s: void the authorization at the channel by hand, then dismiss",
 							 PayStateLabel((PayState) attempt->state)));
 }
@@ -144,7 +162,7 @@ CheckAlias(const PayReview *review, const PayAttempt *attempt)
 	bool		refunded = review->refund_no != NULL && review->refund_reported == PAY_REFUND_SUCCEEDED;
 
 	if (!PayTextIs(review->kind, "mismatch") || review->channel_txn == NULL || !(paid || refunded))
-		ThrowCannot(review, "alias", "it does not say that money moved by another transaction");
+		ThrowCannot(review, ALIAS, "it does not say that money moved by another transaction");
 }
 
 /* The report is about a refund of ours that the channel names otherwise. */
@@ -154,34 +172,43 @@ Join(PayStore *store, const PayReview *review, PayRecord *record, text *reason)
 	const char *cannot;
 
 	if (!PayTextIs(review->kind, "twin"))
-		ThrowCannot(review, "same", "it names no refund of ours that could be the same");
+		ThrowCannot(review, SAME, "it names no refund of ours that could be the same");
 	cannot = PayJoinRefund(store, record, review, reason);
 	if (cannot != NULL)
-		ThrowCannot(review, "same", cannot);
+		ThrowCannot(review, SAME, cannot);
 }
 
 /* Carry out a verdict on a payment's review, which is locked; the refund that it opened, or NULL. */
 static text *
 ResolveForPayment(PayStore *store, PayReview *review, PayRecord *record, PayAttempt *attempt,
-				  text *verdict, text *reason)
+				  Verdict verdict, text *reason)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	PayState	payment_before = (PayState) record->payment.state;
 	PayState	attempt_before = attempt ? (PayState) attempt->state : PAY_NO_STATE;
-	bool		collects = PayTextIs(verdict, "refund") && review->reported == PAY_PAID;
-	bool		names = PayTextIs(verdict, "alias") ||
-		(PayTextIs(verdict, "accept") && IsOtherName(store, review, record, attempt));
+	bool		collects = verdict == REFUND && review->reported == PAY_PAID;
+	bool		names = verdict == ALIAS || (verdict == ACCEPT && IsOtherName(store, review, record, attempt));
 	PayRefund	refund;
 	PayNews		news;
 
-	if (PayTextIs(verdict, "accept"))
-		Accept(store, review, record, attempt, reason, now);
-	else if (PayTextIs(verdict, "refund"))
-		Refund(store, review, record, attempt, now);
-	else if (PayTextIs(verdict, "alias"))
-		CheckAlias(review, attempt);
-	else if (PayTextIs(verdict, "same"))
-		Join(store, review, record, reason);
+	switch (verdict)
+	{
+		case ACCEPT:
+			Accept(store, review, record, attempt, reason, now);
+			break;
+		case REFUND:
+			Refund(store, review, record, attempt, now);
+			break;
+		case ALIAS:
+			CheckAlias(review, attempt);
+			break;
+		case SAME:
+			Join(store, review, record, reason);
+			break;
+		case DISMISS:
+		case VERDICTS:
+			break;
+	}
 
 	memset(&news, 0, sizeof(news));
 	news.source = cstring_to_text("review");
@@ -193,7 +220,7 @@ ResolveForPayment(PayStore *store, PayReview *review, PayRecord *record, PayAtte
 	news.channel_txn = review->channel_txn;
 	news.occurred_at = PAY_NO_TIME;
 	news.reason = cstring_to_text(psprintf("review %lld, %s: %s", (long long) review->review_id,
-										   text_to_cstring(verdict), text_to_cstring(reason)));
+										   verdict_label[verdict], text_to_cstring(reason)));
 	news.refund_no = review->refund_no;
 	news.refund_reported = (PayRefundState) review->refund_reported;
 	/* the number may be, or have become, that of another attempt's refund */
@@ -203,7 +230,7 @@ ResolveForPayment(PayStore *store, PayReview *review, PayRecord *record, PayAtte
 		news.refund_before = news.refund_after = (PayRefundState) refund.state;
 	PaySaveRecord(store, record, attempt, payment_before, attempt_before, &news, PAY_APPLIED);
 	if (!collects)
-		return PayTextIs(verdict, "accept") ? review->refund_no : NULL;
+		return verdict == ACCEPT ? review->refund_no : NULL;
 	if (attempt_before == PAY_PAID)
 		return PayOpenExtra(store, record, attempt, review->amount, review->channel_txn, news.reason);
 	return PayOpenSurplus(store, record, attempt, text_to_cstring(news.reason));
@@ -223,8 +250,9 @@ Datum
 pay_review_resolve(PG_FUNCTION_ARGS)
 {
 	int64		review_id = PayIdArgument(fcinfo, 0, "review_id");
-	text	   *verdict = PayKeyArgument(fcinfo, 1, "verdict", PAY_REQUIRED);
+	text	   *word = PayKeyArgument(fcinfo, 1, "verdict", PAY_REQUIRED);
 	text	   *reason = PayTextArgument(fcinfo, 2, "reason", PAY_MAX_REASON_BYTES, PAY_REQUIRED);
+	Verdict		verdict;
 	PayStore   *store;
 	PayReview	review;
 	PayRecord	record;
@@ -233,13 +261,8 @@ pay_review_resolve(PG_FUNCTION_ARGS)
 	PayAnswer	answer;
 	bool		of_payment;
 
-	if (!PayTextIs(verdict, "accept") && !PayTextIs(verdict, "refund") && !PayTextIs(verdict, "dismiss") &&
-		!PayTextIs(verdict, "alias") && !PayTextIs(verdict, "same"))
-		ereport(ERROR,
-				(errcode(PAY_ERR_BAD_ARGUMENT),
-				 errmsg("invalid verdict: \"%s\"", text_to_cstring(verdict)),
-				 errdetail("A verdict is accept, refund, dismiss, alias or same.")));
-
+	verdict = PayWordArgument(word, "verdict", verdict_label, VERDICTS,
+							  "A verdict is accept, refund, dismiss, alias or same.");
 	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_REVIEW_TABLE));
 	if (!PayFindReview(store, review_id, &review))
 		ThrowNoReview(review_id);
@@ -263,16 +286,16 @@ pay_review_resolve(PG_FUNCTION_ARGS)
 
 	if (review.verdict != NULL)
 	{
-		if (!PayTextsEqual(review.verdict, verdict))
-			ThrowCannot(&review, text_to_cstring(verdict),
+		if (!PayTextsEqual(review.verdict, word))
+			ThrowCannot(&review, verdict,
 						psprintf("it was resolved by %s before", text_to_cstring(review.verdict)));
 		answer.decision = PAY_UNCHANGED;
 		return PayReply(store, &answer);
 	}
-	if (!PayTextIs(verdict, "dismiss") && attempt == NULL)
-		ThrowCannot(&review, text_to_cstring(verdict), "it names no attempt of ours");
+	if (verdict != DISMISS && attempt == NULL)
+		ThrowCannot(&review, verdict, "it names no attempt of ours");
 	/* closed first: what the verdict books closes the reviews that wait for it, and this may be one */
-	PayResolveReview(store, &review, verdict, reason);
+	PayResolveReview(store, &review, word, reason);
 	if (of_payment)
 		answer.refund_no = ResolveForPayment(store, &review, &record, attempt, verdict, reason);
 	return PayReply(store, &answer);
