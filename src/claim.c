@@ -330,9 +330,11 @@ ActionForRefund(const PayRefund *refund)
 static Action
 ActionForHold(const PayHold *hold)
 {
-	if (PayTextIs(hold->state, "confirming"))
+	PayHoldState state = PayHoldStateOf(hold);
+
+	if (state == PAY_CONFIRMING)
 		return CONFIRM_HOLD;
-	return PayTextIs(hold->state, "releasing") ? RELEASE_HOLD : NO_ACTION;
+	return state == PAY_RELEASING ? RELEASE_HOLD : NO_ACTION;
 }
 
 /* ---- looking ---- */

@@ -2,9 +2,6 @@
  * hold.c
  *
  * What an order reserves besides money.
- *
- * The states of a hold: held, then confirmed or released.  An external one is
- * confirming or releasing in between, until its participant has done it.
  */
 #include "hold.h"
 
@@ -22,6 +19,30 @@
 
 /* A payment asks for at most this many. */
 #define MAX_HOLDS 100
+
+static const char *const state_label[PAY_HOLD_STATES] = {
+	[PAY_HELD] = "held",
+	[PAY_CONFIRMING] = "confirming",
+	[PAY_CONFIRMED] = "confirmed",
+	[PAY_RELEASING] = "releasing",
+	[PAY_RELEASED] = "released"
+};
+
+PayHoldState
+PayHoldStateOf(const PayHold *hold)
+{
+	int			state = 0;
+
+	while (state < PAY_HOLD_STATES && !PayTextIs(hold->state, state_label[state]))
+		state++;
+	return (PayHoldState) state;
+}
+
+void
+PaySetHoldState(PayHold *hold, PayHoldState state)
+{
+	hold->state = cstring_to_text(state_label[state]);
+}
 
 /* ---- arguments ---- */
 
@@ -135,7 +156,7 @@ GivenBackBy(PayStore *store, const PayPayment *replaced, text *name)
 
 	if (replaced == NULL || replaced->holds == 0 || !PayNumberIsNone(replaced->replaced_by) ||
 		!PayFindHold(store, replaced->pay_no, name, &hold) ||
-		hold.external || !PayTextIs(hold.state, "held"))
+		hold.external || PayHoldStateOf(&hold) != PAY_HELD)
 		return 0;
 	return hold.quantity;
 }
@@ -322,7 +343,7 @@ PayTakeWanted(PayStore *store, const PayPayment *payment, List *wanted)
 		hold.check_at = PAY_NO_TIME;
 		hold.position = last + Rank(wanted, want);
 		hold.external = want->resource.external;
-		hold.state = cstring_to_text("held");
+		PaySetHoldState(&hold, PAY_HELD);
 		hold.resource = want->name;
 		PayInsertHold(store, &hold);
 	}
@@ -344,7 +365,7 @@ PayGiveBackHold(PayStore *store, const PayPayment *payment, PayHold *hold)
 		resource.taken -= hold->quantity;
 		PayUpdateResource(store, &resource);
 	}
-	hold->state = cstring_to_text("released");
+	PaySetHoldState(hold, PAY_RELEASED);
 	PayUpdateHold(store, hold);
 }
 
@@ -375,7 +396,7 @@ PayAddGivenBack(PayStore *store, const PayPayment *payment, List *resources)
 	{
 		PayHold    *hold = lfirst(cell);
 
-		if (PayTextIs(hold->state, "held") && !hold->external)
+		if (PayHoldStateOf(hold) == PAY_HELD && !hold->external)
 			resources = lappend(resources, list_make2(payment->merchant, hold->resource));
 	}
 	return resources;
@@ -413,9 +434,9 @@ PayLockGivenBack(PayStore *store, List *resources)
 
 /* Ask a participant to do something now. */
 static void
-AskParticipant(PayStore *store, PayHold *hold, const char *state)
+AskParticipant(PayStore *store, PayHold *hold, PayHoldState state)
 {
-	hold->state = cstring_to_text(state);
+	PaySetHoldState(hold, state);
 	hold->check_at = GetCurrentTimestamp();
 	PayUpdateHold(store, hold);
 	PayQueueHold(store, hold, hold->check_at);
@@ -431,15 +452,15 @@ PayReleaseNextHold(PayStore *store, PayNumber pay_no)
 	{
 		PayHold    *hold = lfirst(cell);
 
-		if (!hold->external || PayTextIs(hold->state, "released"))
+		if (!hold->external || PayHoldStateOf(hold) == PAY_RELEASED)
 			continue;
-		if (PayTextIs(hold->state, "releasing") && hold->check_at != PAY_NO_TIME)
+		if (PayHoldStateOf(hold) == PAY_RELEASING && hold->check_at != PAY_NO_TIME)
 			return;
 		if (last == NULL || hold->position > last->position)
 			last = hold;
 	}
 	if (last != NULL && PayLockHold(store, last))
-		AskParticipant(store, last, "releasing");
+		AskParticipant(store, last, PAY_RELEASING);
 }
 
 void
@@ -455,19 +476,19 @@ PaySettleHolds(PayStore *store, const PayPayment *payment)
 	{
 		PayHold    *hold = lfirst(cell);
 
-		if (!PayTextIs(hold->state, "held") || !PayLockHold(store, hold) ||
-			!PayTextIs(hold->state, "held"))
+		if (PayHoldStateOf(hold) != PAY_HELD || !PayLockHold(store, hold) ||
+			PayHoldStateOf(hold) != PAY_HELD)
 			continue;
 		if (paid && hold->external)
-			AskParticipant(store, hold, "confirming");
+			AskParticipant(store, hold, PAY_CONFIRMING);
 		else if (paid)
 		{
-			hold->state = cstring_to_text("confirmed");
+			PaySetHoldState(hold, PAY_CONFIRMED);
 			PayUpdateHold(store, hold);
 		}
 		else if (hold->external)
 		{
-			hold->state = cstring_to_text("releasing");
+			PaySetHoldState(hold, PAY_RELEASING);
 			PayUpdateHold(store, hold);
 			releases = true;
 		}

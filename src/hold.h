@@ -24,6 +24,26 @@
 
 #include "store.h"
 
+/*
+ * The states of a hold: held, then confirmed or released.  An external one is
+ * confirming or releasing in between, until its participant has done it.
+ */
+typedef enum PayHoldState
+{
+	PAY_HELD,
+	PAY_CONFIRMING,
+	PAY_CONFIRMED,
+	PAY_RELEASING,
+	PAY_RELEASED,
+	PAY_HOLD_STATES
+} PayHoldState;
+
+/* The state that a hold's row names; PAY_HOLD_STATES if it is none of them. */
+extern PayHoldState PayHoldStateOf(const PayHold *hold);
+
+/* Set it in the row. */
+extern void PaySetHoldState(PayHold *hold, PayHoldState state);
+
 /* A resource that is asked for. */
 typedef struct PayWanted
 {

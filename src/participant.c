@@ -15,8 +15,22 @@
 #include "payment.h"
 #include "record.h"
 #include "store.h"
-#include "text.h"
 #include "utils/builtins.h"
+
+/* What a participant has done. */
+typedef enum Done
+{
+	TRIED,
+	CONFIRMED,
+	RELEASED,
+	DONES
+} Done;
+
+static const char *const done_label[DONES] = {
+	[TRIED] = "tried",
+	[CONFIRMED] = "confirmed",
+	[RELEASED] = "released"
+};
 
 /* The columns of pay_hold_result, in their order. */
 enum
@@ -60,7 +74,9 @@ Reply(PayStore *store, const PayHold *hold, PayDecision decision, const char *de
 static Datum
 Tried(PayStore *store, PayHold *hold)
 {
-	if (PayTextIs(hold->state, "releasing") || PayTextIs(hold->state, "released"))
+	PayHoldState state = PayHoldStateOf(hold);
+
+	if (state == PAY_RELEASING || state == PAY_RELEASED)
 		return Reply(store, hold, PAY_IS_CLOSED, "it was cancelled: give it back at once");
 	if (hold->tried)
 		return Reply(store, hold, PAY_UNCHANGED, NULL);
@@ -71,21 +87,22 @@ Tried(PayStore *store, PayHold *hold)
 
 /* The participant ended it as it was asked to. */
 static Datum
-Ended(PayStore *store, const PayPayment *payment, PayHold *hold, text *done)
+Ended(PayStore *store, const PayPayment *payment, PayHold *hold, Done done)
 {
-	bool		confirms = PayTextIs(done, "confirmed");
+	bool		confirms = done == CONFIRMED;
+	PayHoldState state = PayHoldStateOf(hold);
 
-	if (PayTextsEqual(hold->state, done))
+	if (state == (confirms ? PAY_CONFIRMED : PAY_RELEASED))
 		return Reply(store, hold, PAY_UNCHANGED, NULL);
-	if (!PayTextIs(hold->state, confirms ? "confirming" : "releasing"))
+	if (state != (confirms ? PAY_CONFIRMING : PAY_RELEASING))
 		ereport(ERROR,
 				(errcode(PAY_ERR_NOT_ALLOWED),
 				 errmsg("hold \"%s\" of order \"%s\" cannot be %s", text_to_cstring(hold->resource),
-						text_to_cstring(payment->order_no), text_to_cstring(done)),
+						text_to_cstring(payment->order_no), done_label[done]),
 				 errdetail("It is %s; its participant was not asked to.", text_to_cstring(hold->state))));
 	if (confirms)
 	{
-		hold->state = done;
+		PaySetHoldState(hold, PAY_CONFIRMED);
 		PayUpdateHold(store, hold);
 	}
 	else
@@ -102,16 +119,12 @@ pay_hold_done(PG_FUNCTION_ARGS)
 {
 	PayNumber	number = PayNumberArgument(fcinfo, 0, "trade_no");
 	text	   *resource = PayKeyArgument(fcinfo, 1, "resource", PAY_REQUIRED);
-	text	   *done = PayKeyArgument(fcinfo, 2, "done", PAY_REQUIRED);
+	Done		done = PayWordArgument(PayKeyArgument(fcinfo, 2, "done", PAY_REQUIRED), "done",
+									   done_label, DONES, "A participant has tried, confirmed or released.");
 	PayStore   *store;
 	PayRecord	record;
 	PayHold		hold;
 
-	if (!PayTextIs(done, "tried") && !PayTextIs(done, "confirmed") && !PayTextIs(done, "released"))
-		ereport(ERROR,
-				(errcode(PAY_ERR_BAD_ARGUMENT),
-				 errmsg("invalid done: \"%s\"", text_to_cstring(done)),
-				 errdetail("A participant has tried, confirmed or released.")));
 	store = PayStoreOpen(fcinfo, PAY_WRITES, PAY_LOOK_AT_RECORDS | PAY_LOOK_AT(PAY_HOLD_TABLE));
 	if (!PayFindRecord(store, PayPaymentNumber(number), &record) ||
 		!PayNumberFits(&record.payment, number) || !PayLockRecord(store, &record))
@@ -126,5 +139,5 @@ pay_hold_done(PG_FUNCTION_ARGS)
 				(errcode(PAY_ERR_NOT_ALLOWED),
 				 errmsg("hold \"%s\" has no participant", text_to_cstring(resource)),
 				 errdetail("It ends with its payment, in the same transaction.")));
-	return PayTextIs(done, "tried") ? Tried(store, &hold) : Ended(store, &record.payment, &hold, done);
+	return done == TRIED ? Tried(store, &hold) : Ended(store, &record.payment, &hold, done);
 }

@@ -275,7 +275,7 @@ typedef struct PayHold
 	int16		position;		/* order of taking */
 	bool		external;
 	bool		tried;			/* the participant's own try was heard of */
-	text	   *state;			/* held, confirming, confirmed, releasing, released */
+	text	   *state;			/* hold.h has a word for each */
 	text	   *resource;
 } PayHold;
 
