@@ -513,7 +513,7 @@ GiveUp(Claim *claim, PayTask *task, Subject *subject)
 	PayNews		news = ClaimNews("the schedule is over");
 
 	news.refund_no = task->refund_no;
-	PayOpenReview(claim->store, "exhausted", &subject->record, subject->attempt, &news,
+	PayOpenReview(claim->store, PAY_REVIEW_EXHAUSTED, &subject->record, subject->attempt, &news,
 				  PayNumberText(subject->attempt->trade_no), DescribeExhausted(task, subject));
 	*subject->check_at = PAY_NO_TASK;
 	Update(claim->store, task, subject);
@@ -605,7 +605,7 @@ IsNoted(PayStore *store, PayNumber pay_no)
 	ListCell   *cell;
 
 	foreach(cell, PayListOpenReviews(store, pay_no))
-		if (PayTextIs(((PayReview *) lfirst(cell))->kind, "damaged"))
+		if (PayReviewKindOf(lfirst(cell)) == PAY_REVIEW_DAMAGED)
 			return true;
 	return false;
 }
@@ -624,7 +624,7 @@ NoteDamage(Claim *claim, const PayTask *task, Subject *subject)
 	if (there && (IsNoted(claim->store, task->pay_no) || !PayTryLockPayment(claim->store, payment) ||
 				  IsNoted(claim->store, task->pay_no)))
 		return;
-	PayOpenReview(claim->store, "damaged", there ? &subject->record : NULL, NULL, &news,
+	PayOpenReview(claim->store, PAY_REVIEW_DAMAGED, there ? &subject->record : NULL, NULL, &news,
 				  PayNumberText(task->pay_no), subject->damage);
 }
 
@@ -673,7 +673,7 @@ NextDue(Claim *claim, PayDueScan *due, PayTask *task)
 		{
 			PayNews		news = ClaimNews(damage);
 
-			PayOpenReview(claim->store, "damaged", NULL, NULL, &news, PayNumberText(task->pay_no), damage);
+			PayOpenReview(claim->store, PAY_REVIEW_DAMAGED, NULL, NULL, &news, PayNumberText(task->pay_no), damage);
 		}
 	} while (damage != NULL);
 	return found;

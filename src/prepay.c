@@ -446,7 +446,7 @@ DescribeMoneyLost(PayStore *store, PayNumber pay_no)
 	{
 		const PayReview *review = lfirst(cell);
 
-		if (PayTextIs(review->kind, "overdrawn") || PayTextIs(review->refund_kind, "chargeback") ||
+		if (PayReviewKindOf(review) == PAY_REVIEW_OVERDRAWN || PayTextIs(review->refund_kind, "chargeback") ||
 			(review->refund_no == NULL && PayIsBounce(PAY_PAID, (PayState) review->reported)))
 			return psprintf("its money may have left again: see review %lld before goods go out",
 							(long long) review->review_id);

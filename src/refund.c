@@ -127,10 +127,10 @@ ReviewOverdrawn(PayStore *store, const PayRecord *record, const PayAttempt *atte
 	{
 		const PayReview *review = lfirst(cell);
 
-		if (PayTextIs(review->kind, "overdrawn") && PayTextIs(review->detail, detail))
+		if (PayReviewKindOf(review) == PAY_REVIEW_OVERDRAWN && PayTextIs(review->detail, detail))
 			return;
 	}
-	PayOpenReview(store, "overdrawn", record, attempt, news, PayNumberText(attempt->trade_no), detail);
+	PayOpenReview(store, PAY_REVIEW_OVERDRAWN, record, attempt, news, PayNumberText(attempt->trade_no), detail);
 }
 
 PayNews
@@ -455,7 +455,7 @@ PayReviewAbnormal(PayStore *store, const PayRecord *record, const PayAttempt *at
 				  const PayRefund *refund, const PayNews *news)
 {
 	if (refund->state == PAY_REFUND_ABNORMAL)
-		PayOpenReview(store, "abnormal", record, attempt, news, PayNumberText(attempt->trade_no),
+		PayOpenReview(store, PAY_REVIEW_ABNORMAL, record, attempt, news, PayNumberText(attempt->trade_no),
 					  "the channel cannot carry out this refund by itself: settle it, then step it on");
 }
 
@@ -469,7 +469,7 @@ ReviewStep(PayStore *store, const PayRecord *record, const PayAttempt *attempt,
 	if (refund->state == PAY_REFUND_RETURNED &&
 		(!PayTextIs(refund->kind, "chargeback") ||
 		 (attempt->state == PAY_PAID && attempt != PayRecordWinner(record))))
-		PayOpenReview(store, "returned", record, attempt, news, PayNumberText(attempt->trade_no),
+		PayOpenReview(store, PAY_REVIEW_RETURNED, record, attempt, news, PayNumberText(attempt->trade_no),
 					  IsExtra(refund) ?
 					  "the money of this refund came back: give it back in another way, then step it to succeeded" :
 					  "the money of this refund came back: refund it again by another refund_no, or say why it stays");
@@ -804,7 +804,7 @@ pay_refund_transition(PG_FUNCTION_ARGS)
 	}
 	SaveDecided(store, &record, attempt, &refund, &news, decision);
 	if (decision == PAY_MISMATCH)
-		PayOpenReview(store, "mismatch", &record, attempt, &news, refund_no, detail);
+		PayOpenReview(store, PAY_REVIEW_MISMATCH, &record, attempt, &news, refund_no, detail);
 	return Reply(store, &record, attempt, &refund, decision, detail ? detail : DescribeOverdrawn(attempt));
 }
 
@@ -867,7 +867,7 @@ PayAnswerRefundUnmatched(PayRefundReport *report, const char *why, PayRefundAnsw
 void
 PayKeepRefundUnmatched(PayStore *store, const PayRefundReport *report)
 {
-	PayOpenReview(store, "unmatched", NULL, NULL, &report->news, report->news.refund_no, report->unmatched);
+	PayOpenReview(store, PAY_REVIEW_UNMATCHED, NULL, NULL, &report->news, report->news.refund_no, report->unmatched);
 }
 
 /* Does something in the report not fit the attempt, or what is known of the refund?  What; NULL if all fits. */
@@ -918,7 +918,7 @@ FindMismatchOfAdopted(PayStore *store, const PayRecord *record, const PayAttempt
 
 /* Put a report whose event is written up for review. */
 static void
-Review(PayStore *store, const char *kind, const PayRecord *record, const PayAttempt *attempt,
+Review(PayStore *store, PayReviewKind kind, const PayRecord *record, const PayAttempt *attempt,
 	   const PayRefundReport *report, const char *detail)
 {
 	PayOpenReview(store, kind, record, attempt, &report->news,
@@ -930,7 +930,7 @@ ReviewConflict(PayStore *store, const PayRecord *record, const PayAttempt *attem
 			   const PayRefundReport *report)
 {
 	if (report->conflict)
-		Review(store, "conflict", record, attempt, report, "a known message id came with other content");
+		Review(store, PAY_REVIEW_CONFLICT, record, attempt, report, "a known message id came with other content");
 }
 
 /*
@@ -968,10 +968,10 @@ ReportKnown(PayStore *store, PayRecord *record, PayRefund *refund, const PayRefu
 		FollowAmount(record, attempt, refund, news.amount);
 	SaveDecided(store, record, attempt, refund, &news, decision);
 	if (decision == PAY_MISMATCH)
-		Review(store, "mismatch", record, attempt, &named, detail);
+		Review(store, PAY_REVIEW_MISMATCH, record, attempt, &named, detail);
 	if (grew)
 	{
-		Review(store, "adopted", record, attempt, &named, "the channel started it, and changed its amount");
+		Review(store, PAY_REVIEW_ADOPTED, record, attempt, &named, "the channel started it, and changed its amount");
 		ReviewOverdrawn(store, record, attempt, &news);
 	}
 	ReviewConflict(store, record, attempt, &named);
@@ -981,7 +981,7 @@ ReportKnown(PayStore *store, PayRecord *record, PayRefund *refund, const PayRefu
 /* A report about a refund that is none of ours yet, though its payment is: a person must say what it is. */
 static void
 ReportMismatch(PayStore *store, PayRecord *record, PayAttempt *attempt, const PayRefundReport *report,
-			   const char *kind, const char *mismatch, PayRefundAnswer *answer)
+			   PayReviewKind kind, const char *mismatch, PayRefundAnswer *answer)
 {
 	PayNews		news = report->conflict ? PayNewsWithoutId(&report->news) : report->news;
 
@@ -1044,12 +1044,12 @@ Adopt(PayStore *store, PayRecord *record, PayRefund *refund, const PayRefundRepo
 {
 	PayAttempt *attempt = MeantAttempt(record, report->number);
 	PayNews		news = report->conflict ? PayNewsWithoutId(&report->news) : report->news;
-	const char *kind = "mismatch";
+	PayReviewKind kind = PAY_REVIEW_MISMATCH;
 	const char *mismatch = FindMismatchOfAdopted(store, record, attempt, report);
 
 	if (mismatch == NULL && PayTextIs(news.refund_kind, "refund") && FindTwin(store, attempt, news.amount, refund))
 	{
-		kind = "twin";
+		kind = PAY_REVIEW_TWIN;
 		mismatch = psprintf("refund \"%s\" of the same amount has no transaction yet: same says that it is this one, accept that it is another",
 							text_to_cstring(refund->refund_no));
 	}
@@ -1064,7 +1064,7 @@ Adopt(PayStore *store, PayRecord *record, PayRefund *refund, const PayRefundRepo
 		ReportMismatch(store, record, attempt, report, kind, mismatch, answer);
 		return;
 	}
-	Review(store, "adopted", record, attempt, report, "the channel started it; it was not asked for here");
+	Review(store, PAY_REVIEW_ADOPTED, record, attempt, report, "the channel started it; it was not asked for here");
 	ReviewConflict(store, record, attempt, report);
 	Answer(record, attempt, refund, PAY_APPLIED,
 		   attempt->amount_overdrawn == 0 ? "adopted: the channel started it" :
@@ -1167,7 +1167,7 @@ PayReportRefund(PayStore *store, PayRecord *record, PayRefundReport *report, Pay
 	if (!known)
 		Adopt(store, record, refund, report, answer);
 	else if (!PayNumbersEqual(refund->pay_no, record->payment.pay_no))
-		ReportMismatch(store, record, NULL, report, "mismatch", number_taken, answer);
+		ReportMismatch(store, record, NULL, report, PAY_REVIEW_MISMATCH, number_taken, answer);
 	else if (!PayLockRefund(store, refund))
 		PayAnswerRefundUnmatched(report, no_such_refund, answer);
 	else

@@ -391,7 +391,7 @@ void
 PayKeepUnmatched(PayStore *store, const PayReport *report)
 {
 	PayCheckChannelIsKnown(store, report->channel);
-	PayOpenReview(store, "unmatched", NULL, NULL, &report->news, report->trade_no,
+	PayOpenReview(store, PAY_REVIEW_UNMATCHED, NULL, NULL, &report->news, report->trade_no,
 				  "there is no such attempt");
 }
 
@@ -517,13 +517,13 @@ PayReportAttempt(PayStore *store, PayRecord *record, const PayReport *report, Ti
 	PaySaveRecord(store, record, attempt, payment_before, attempt_before, &event_news, decision);
 
 	if (report->conflict)
-		PayOpenReview(store, "conflict", record, attempt, &news, report->trade_no,
+		PayOpenReview(store, PAY_REVIEW_CONFLICT, record, attempt, &news, report->trade_no,
 					  "a known message id came with other content");
 	if (decision == PAY_MISMATCH)
-		PayOpenReview(store, PayDecisionLabel(decision), record, attempt, &news, report->trade_no, detail);
+		PayOpenReview(store, PAY_REVIEW_MISMATCH, record, attempt, &news, report->trade_no, detail);
 	if (report->channel != NULL && decision == PAY_STALE && PayIsBounce((PayState) attempt->state, news.reported) &&
 		!PayIsBounceBooked(store, record, attempt))
-		PayOpenReview(store, "mismatch", record, attempt, &news, report->trade_no,
+		PayOpenReview(store, PAY_REVIEW_MISMATCH, record, attempt, &news, report->trade_no,
 					  psprintf("the channel says %s of what is paid: accept books a chargeback of all of it",
 							   PayStateLabel(news.reported)));
 	if (decision == PAY_SURPLUS && news.reported == PAY_PAID)
@@ -692,7 +692,7 @@ ReportPayment(PayStore *store, PayRecord *record, PayReport *report)
 		PayRecordRollUp(record, GetCurrentTimestamp());
 	PaySaveRecord(store, record, NULL, before, PAY_NO_STATE, &event_news, decision);
 	if (report->conflict)
-		PayOpenReview(store, "conflict", record, NULL, &report->news, report->trade_no,
+		PayOpenReview(store, PAY_REVIEW_CONFLICT, record, NULL, &report->news, report->trade_no,
 					  "a known request id came with other content");
 	return PayReplyAbout(store, record, NULL, NULL, decision, NULL);
 }

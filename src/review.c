@@ -10,6 +10,29 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+static const char *const kind_label[PAY_REVIEW_KINDS] = {
+	[PAY_REVIEW_MISMATCH] = "mismatch",
+	[PAY_REVIEW_UNMATCHED] = "unmatched",
+	[PAY_REVIEW_CONFLICT] = "conflict",
+	[PAY_REVIEW_ADOPTED] = "adopted",
+	[PAY_REVIEW_TWIN] = "twin",
+	[PAY_REVIEW_ABNORMAL] = "abnormal",
+	[PAY_REVIEW_RETURNED] = "returned",
+	[PAY_REVIEW_OVERDRAWN] = "overdrawn",
+	[PAY_REVIEW_EXHAUSTED] = "exhausted",
+	[PAY_REVIEW_DAMAGED] = "damaged"
+};
+
+PayReviewKind
+PayReviewKindOf(const PayReview *review)
+{
+	int			kind = 0;
+
+	while (kind < PAY_REVIEW_KINDS && !PayTextIs(review->kind, kind_label[kind]))
+		kind++;
+	return (PayReviewKind) kind;
+}
+
 void
 PayResolveReview(PayStore *store, PayReview *review, text *verdict, text *reason)
 {
@@ -63,7 +86,7 @@ AttemptNo(const PayAttempt *attempt, const text *reported)
 }
 
 void
-PayOpenReview(PayStore *store, const char *kind, const PayRecord *record, const PayAttempt *attempt,
+PayOpenReview(PayStore *store, PayReviewKind kind, const PayRecord *record, const PayAttempt *attempt,
 			  const PayNews *news, text *trade_no, const char *detail)
 {
 	PayReview	review;
@@ -81,7 +104,7 @@ PayOpenReview(PayStore *store, const char *kind, const PayRecord *record, const 
 	review.refund_no = news->refund_no;
 	review.refund_kind = news->refund_kind;
 	review.merchant = record == NULL ? news->merchant : NULL;
-	review.kind = cstring_to_text(kind);
+	review.kind = cstring_to_text(kind_label[kind]);
 	review.source = news->source;
 	review.message_id = news->message_id;
 	review.trade_no = trade_no;
@@ -133,7 +156,7 @@ PayCloseExhausted(PayStore *store, const PayRecord *record, const PayAttempt *at
 	{
 		PayReview  *review = lfirst(cell);
 
-		if (PayTextIs(review->kind, "exhausted") && review->attempt == attempt->attempt &&
+		if (PayReviewKindOf(review) == PAY_REVIEW_EXHAUSTED && review->attempt == attempt->attempt &&
 			PayTextsEqual(review->refund_no, refund_no))
 			Settle(store, review, "dismiss", "news came after all");
 	}
@@ -150,7 +173,7 @@ PayCloseReviewsOfTwin(PayStore *store, const PayRecord *record, const PayRefund 
 	{
 		PayReview  *review = lfirst(cell);
 
-		if (!PayTextIs(review->kind, "twin"))
+		if (PayReviewKindOf(review) != PAY_REVIEW_TWIN)
 			continue;
 		if (refund->channel_txn != NULL && (PayTextsEqual(review->channel_txn, refund->channel_txn) ||
 											PayTextsEqual(review->refund_no, refund->channel_txn)))

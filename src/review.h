@@ -12,15 +12,32 @@
 #include "record.h"
 #include "store.h"
 
+typedef enum PayReviewKind
+{
+	PAY_REVIEW_MISMATCH,
+	PAY_REVIEW_UNMATCHED,
+	PAY_REVIEW_CONFLICT,
+	PAY_REVIEW_ADOPTED,
+	PAY_REVIEW_TWIN,
+	PAY_REVIEW_ABNORMAL,
+	PAY_REVIEW_RETURNED,
+	PAY_REVIEW_OVERDRAWN,
+	PAY_REVIEW_EXHAUSTED,
+	PAY_REVIEW_DAMAGED,
+	PAY_REVIEW_KINDS
+} PayReviewKind;
+
+/* The kind that a review's row names; PAY_REVIEW_KINDS if it is one of a later version. */
+extern PayReviewKind PayReviewKindOf(const PayReview *review);
+
 /*
  * Put a report up for review, unless one with the same content is open.
  *
- * kind		mismatch, unmatched, conflict, adopted, twin, abnormal, returned, overdrawn, exhausted, damaged
  * record	the payment, locked; NULL for unmatched
  * attempt	NULL for the payment as a whole
  * trade_no	the number as it was reported
  */
-extern void PayOpenReview(PayStore *store, const char *kind, const PayRecord *record,
+extern void PayOpenReview(PayStore *store, PayReviewKind kind, const PayRecord *record,
 						  const PayAttempt *attempt, const PayNews *news, text *trade_no,
 						  const char *detail);
 

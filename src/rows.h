@@ -182,7 +182,7 @@ typedef struct PayReview
 	text	   *refund_no;
 	text	   *refund_kind;	/* as reported */
 	text	   *merchant;		/* of a refund that is none of ours */
-	text	   *kind;
+	text	   *kind;			/* review.h has a word for each */
 	text	   *source;
 	text	   *message_id;
 	text	   *trade_no;		/* as reported */

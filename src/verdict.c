@@ -52,7 +52,8 @@ static const char settle_refund[] = "settle the refund with pay_refund_transitio
 static bool
 IsOtherName(PayStore *store, const PayReview *review, const PayRecord *record, const PayAttempt *attempt)
 {
-	return PayTextIs(review->kind, "mismatch") && review->refund_no == NULL && review->reported == PAY_PAID &&
+	return PayReviewKindOf(review) == PAY_REVIEW_MISMATCH &&
+		review->refund_no == NULL && review->reported == PAY_PAID &&
 		attempt->state == PAY_PAID && review->amount == attempt->amount_collected &&
 		PayTextsEqual(review->currency, record->payment.currency) &&
 		review->channel_txn != NULL && attempt->channel_txn != NULL &&
@@ -68,12 +69,12 @@ static void
 Accept(PayStore *store, const PayReview *review, PayRecord *record, PayAttempt *attempt, text *reason,
 	   TimestampTz now)
 {
+	PayReviewKind kind = PayReviewKindOf(review);
 	const char *cannot;
 
-	if (PayTextIs(review->kind, "adopted") || PayTextIs(review->kind, "returned") ||
-		PayTextIs(review->kind, "overdrawn"))
+	if (kind == PAY_REVIEW_ADOPTED || kind == PAY_REVIEW_RETURNED || kind == PAY_REVIEW_OVERDRAWN)
 		return;					/* it counts already */
-	if (review->refund_no != NULL && !PayTextIs(review->kind, "mismatch") && !PayTextIs(review->kind, "twin"))
+	if (review->refund_no != NULL && kind != PAY_REVIEW_MISMATCH && kind != PAY_REVIEW_TWIN)
 		ThrowCannot(review, ACCEPT, settle_refund);
 	if (review->refund_no != NULL)
 	{
@@ -82,14 +83,14 @@ Accept(PayStore *store, const PayReview *review, PayRecord *record, PayAttempt *
 			ThrowCannot(review, ACCEPT, cannot);
 		return;
 	}
-	if (PayTextIs(review->kind, "mismatch") && PayIsBounce((PayState) attempt->state, (PayState) review->reported))
+	if (kind == PAY_REVIEW_MISMATCH && PayIsBounce((PayState) attempt->state, (PayState) review->reported))
 	{
 		PayBookBounce(store, record, attempt, reason);
 		return;
 	}
 	if (IsOtherName(store, review, record, attempt))
 		return;
-	if (!PayTextIs(review->kind, "mismatch") || !review->about_money)
+	if (kind != PAY_REVIEW_MISMATCH || !review->about_money)
 		ThrowCannot(review, ACCEPT, "there is no money that the order could use");
 	if (!PayPaymentWaits(&record->payment) && record->payment.winner != attempt->attempt)
 		ThrowCannot(review, ACCEPT, "the order needs no more money");
@@ -131,9 +132,9 @@ Refund(PayStore *store, const PayReview *review, PayRecord *record, PayAttempt *
 	const char *cannot;
 
 	if (review->refund_no != NULL)
-		ThrowCannot(review, REFUND, PayTextIs(review->kind, "adopted") ?
+		ThrowCannot(review, REFUND, PayReviewKindOf(review) == PAY_REVIEW_ADOPTED ?
 					"the money goes back by the channel's own doing already" : settle_refund);
-	if (!review->about_money || !PayTextIs(review->kind, "mismatch"))
+	if (!review->about_money || PayReviewKindOf(review) != PAY_REVIEW_MISMATCH)
 		ThrowCannot(review, REFUND, "no money of a known attempt is in question");
 	if (review->reported == PAY_PAID)
 	{
@@ -161,7 +162,7 @@ CheckAlias(const PayReview *review, const PayAttempt *attempt)
 	bool		paid = review->refund_no == NULL && review->reported == PAY_PAID && attempt->state == PAY_PAID;
 	bool		refunded = review->refund_no != NULL && review->refund_reported == PAY_REFUND_SUCCEEDED;
 
-	if (!PayTextIs(review->kind, "mismatch") || review->channel_txn == NULL || !(paid || refunded))
+	if (PayReviewKindOf(review) != PAY_REVIEW_MISMATCH || review->channel_txn == NULL || !(paid || refunded))
 		ThrowCannot(review, ALIAS, "it does not say that money moved by another transaction");
 }
 
@@ -171,7 +172,7 @@ Join(PayStore *store, const PayReview *review, PayRecord *record, text *reason)
 {
 	const char *cannot;
 
-	if (!PayTextIs(review->kind, "twin"))
+	if (PayReviewKindOf(review) != PAY_REVIEW_TWIN)
 		ThrowCannot(review, SAME, "it names no refund of ours that could be the same");
 	cannot = PayJoinRefund(store, record, review, reason);
 	if (cannot != NULL)
