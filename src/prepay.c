@@ -431,8 +431,7 @@ ChannelOf(PayStore *store, const PayAttempt *attempt, const PayChannel *requeste
 	if (requested != NULL && requested->route == attempt->route)
 		return requested;
 	channel = palloc(sizeof(PayChannel));
-	if (!PayFindRoute(store, attempt->route, channel))
-		PayThrowNoRoute(attempt);
+	PayChannelOf(store, attempt, channel);
 	return channel;
 }
 

@@ -128,13 +128,14 @@ PayLockRecords(PayStore *store, PayRecord *a, PayRecord *b)
 }
 
 void
-PayThrowNoRoute(const PayAttempt *attempt)
+PayChannelOf(PayStore *store, const PayAttempt *attempt, PayChannel *channel)
 {
-	ereport(ERROR,
-			(errcode(PAY_ERR_NOT_INSTALLED),
-			 errmsg("route %d is missing in \"pay_channel\"", attempt->route),
-			 errdetail("Attempt %d was opened by this route; routes are never removed.",
-					   attempt->attempt)));
+	if (!PayFindRoute(store, attempt->route, channel))
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_INSTALLED),
+				 errmsg("route %d is missing in \"pay_channel\"", attempt->route),
+				 errdetail("Attempt %d was opened by this route; routes are never removed.",
+						   attempt->attempt)));
 }
 
 PayAttempt *
@@ -311,8 +312,7 @@ PayQueueAttempts(PayStore *store, PayRecord *record)
 			attempt->check_at = now;
 			if (care == PAY_WATCH)
 			{
-				if (!PayFindRoute(store, attempt->route, &channel))
-					PayThrowNoRoute(attempt);
+				PayChannelOf(store, attempt, &channel);
 				attempt->check_at = PayQuestionTime(&channel, 0, now);
 			}
 			PayQueueAttempt(store, attempt->pay_no, attempt->attempt, attempt->check_at);

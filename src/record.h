@@ -10,7 +10,6 @@
 
 #include "postgres.h"
 
-#include "errors.h"
 #include "machine.h"
 #include "store.h"
 
@@ -70,8 +69,8 @@ extern bool PayLockRecords(PayStore *store, PayRecord *a, PayRecord *b);
 /* The attempt that a number means, if the record has it with this very route. */
 extern PayAttempt *PayRecordAttempt(const PayRecord *record, PayNumber trade_no);
 
-/* The route of an attempt is gone from pay_channel: an error. */
-pg_noreturn extern void PayThrowNoRoute(const PayAttempt *attempt);
+/* The channel's row that an attempt was opened by; an error (PY503) if it is gone. */
+extern void PayChannelOf(PayStore *store, const PayAttempt *attempt, PayChannel *channel);
 
 /* What is to be done about an attempt later. */
 extern PayCare PayRecordCare(const PayRecord *record, const PayAttempt *attempt);

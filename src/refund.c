@@ -193,8 +193,7 @@ FirstLook(PayStore *store, const PayAttempt *attempt, const PayRefund *refund)
 
 	if (refund->state == PAY_REFUND_REQUESTED)
 		return GetCurrentTimestamp();
-	if (!PayFindRoute(store, attempt->route, &channel))
-		PayThrowNoRoute(attempt);
+	PayChannelOf(store, attempt, &channel);
 	return PayQuestionTime(&channel, 0, GetCurrentTimestamp());
 }
 
@@ -878,8 +877,7 @@ FindMismatch(PayStore *store, const PayRecord *record, const PayAttempt *attempt
 	const PayNews *news = &report->news;
 	PayChannel	channel;
 
-	if (!PayFindRoute(store, attempt->route, &channel))
-		PayThrowNoRoute(attempt);
+	PayChannelOf(store, attempt, &channel);
 	if (!PayTextsEqual(report->channel, channel.channel))
 		return psprintf("the attempt went through channel \"%s\", not \"%s\"",
 						text_to_cstring(channel.channel), text_to_cstring(report->channel));

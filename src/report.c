@@ -343,8 +343,7 @@ ChannelOf(PayStore *store, const PayAttempt *attempt)
 {
 	PayChannel *channel = palloc(sizeof(PayChannel));
 
-	if (!PayFindRoute(store, attempt->route, channel))
-		PayThrowNoRoute(attempt);
+	PayChannelOf(store, attempt, channel);
 	return channel;
 }
 
