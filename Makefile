@@ -23,7 +23,7 @@ OBJS := $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 LABEL_TYPES = pay_state pay_decision pay_refund_state
 SQL_PARTS = $(addprefix sql/, machine.sql number.sql answer.sql prepay.sql close.sql report.sql batch.sql refund.sql dispute.sql hold.sql claim.sql import.sql guard.sql store.sql tables.sql install.sql rights.sql)
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
-DOCS := $(wildcard README.md doc/*.md doc/*.svg)
+DOCS := $(wildcard doc/*.md doc/*.svg)
 
 # Inputs are in test/sql and test/specs (sql/ is the extension's own), expected
 # output of both is in expected/. Each can run alone, and in any order: REGRESS=...
