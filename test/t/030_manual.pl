@@ -283,6 +283,12 @@ foreach ([ 'states', qr/^\s*(\w+_\w+) \[/m, qr/class="node">\s*<title>([^<]+)/ ]
 	is(join("\n", sort map { s/&#45;&gt;/ -> /r } $picture =~ /$in_svg/g), join("\n", sort $dot =~ /$in_dot/g), "the $what in doc/states.svg");
 }
 
+# What it draws thick is a step: a renamed state must not thin out in silence.
+my %steps = map { $_ => 1 } split /\n/, sql(q(SELECT from_state || '>' || to_state FROM pay_steps()));
+my @thick = slurp_file("$root/doc/states.gvpr") =~ /\b(\w+>\w+)\b/g;
+is(join(' ', grep { !$steps{$_} } @thick), '', 'doc/states.gvpr styles steps that there are');
+cmp_ok(scalar(@thick), '>', 10, 'and it styles some');
+
 # The labels of a type are in the error for what is none.
 foreach ([ 'pay_state', 'States', 'state' ], [ 'pay_refund_state', 'States', 'refund' ], [ 'pay_decision', 'Decisions', 'decision' ])
 {
