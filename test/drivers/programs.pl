@@ -24,8 +24,8 @@ my $node = pay_node('main', install => 0, conf => "listen_addresses = '127.0.0.1
 $node->safe_psql('postgres', 'CREATE DATABASE shop');
 $node->safe_psql('shop', 'CREATE SCHEMA pay; CREATE EXTENSION pay_idem SCHEMA pay; SELECT pay.pay_install();
 	ALTER DATABASE shop SET search_path = "$user", public, pay');
-$node->safe_psql('shop', $_) foreach blocks($text, 'The programs', 'sql');
-my ($expected) = blocks($text, 'The programs', 'text');
+$node->safe_psql('shop', $_) foreach blocks($text, 'Programs', 'sql');
+my ($expected) = blocks($text, 'Programs', 'text');
 
 # ---- pgbouncer, with the settings that the guide names and one connection to the server
 
