@@ -319,6 +319,13 @@ SKIP:
 	is($out . $err, "true\n" x 9, 'the shard in JavaScript');
 }
 
+# The picture of the floors has the rooms of src/README.md, in its order.
+my %room = map { m{(\w+)\.[ch]$} ? ($1 => 1) : () } glob "$root/src/*";
+my @floors = map { [ (split /\|/)[2] =~ /`(\w+)`/g ] } slurp_file("$root/src/README.md") =~ /^(\| .*`.*)$/gm;
+my ($drawn) = $text{'doc/internals.md'} =~ /^```\n( SQL functions.*?)^```/ms;
+my @drawn = map { [ grep { $room{$_} } map { length > 30 ? substr($_, 30) =~ /(\w+)/g : () } split /\n/ ] } split /^ ─.*\n/m, $drawn;
+is(join("\n", map { "@$_" } @drawn), join("\n", map { "@$_" } @floors), 'the picture of the floors in doc/internals.md');
+
 # ---- links
 
 # Every link of a text in the tree: of all texts, and of what code says of the manual.
