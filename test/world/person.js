@@ -87,11 +87,12 @@ async function settleHeldBack(refund) {
 	if (said?.state === 'not_found') await callOff(refund);
 }
 
-// What the channel refused: surplus must go, a customer's refund sometimes is tried again.
+// What the channel refused: money that the order does not need must go, a customer's refund sometimes is tried again.
 const tried = new Map();
+const mustGo = (refund_no, kind) => kind === 'surplus' || refund_no.startsWith('again-');
 async function tryAgain({ refund_no, kind, merchant }) {
 	const times = tried.get(refund_no) ?? 0;
-	if (times >= (kind === 'surplus' ? 10 : 2)) return;
+	if (times >= (mustGo(refund_no, kind) ? 10 : 2)) return;
 	tried.set(refund_no, times + 1);
 	await attempt('SELECT decision FROM pay_refund_transition(refund_no => $1, to_state => $2, reason => $3, merchant => $4)',
 		[refund_no, 'requested', 'once more', merchant]);
