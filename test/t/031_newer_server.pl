@@ -68,7 +68,7 @@ sub contents
 	my @db = (db => 'pay_demo');
 	my @tables = split /\n/, $node->safe_psql('pay_demo', <<'SQL');
 		SELECT oid::regclass FROM pg_class
-		WHERE relkind IN ('r', 'v', 'm') AND relnamespace::regnamespace IN ('public', 'shop')
+		WHERE relkind IN ('r', 'v', 'm') AND relnamespace::regnamespace IN ('pay', 'public', 'shop')
 		ORDER BY oid::regclass::text COLLATE "C"
 SQL
 	my ($summary, $stderr);
