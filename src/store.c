@@ -753,6 +753,7 @@ BeginScan(PayStore *store, PayTableId id, int index, const Datum *keys, int n,
 	IndexScanDesc scan;
 	int			i;
 
+	Assert(n + (at_least != NULL) <= PAY_MAX_KEYS);
 	for (i = 0; i < n; i++)
 	{
 		PayKind		kind = open->map.key_kind[index][i];
@@ -809,11 +810,14 @@ NextRow(PayStore *store, PayTableId id, IndexScanDesc scan, ScanDirection direct
 }
 
 static bool
-FindOne(PayStore *store, PayTableId id, int index, const Datum *keys, void *row)
+FindOne(PayStore *store, PayTableId id, int index, const Datum *keys, int n, void *row)
 {
-	IndexScanDesc scan = BeginScan(store, id, index, keys, pay_tables[id].index[index].n, NULL);
-	bool		found = NextRow(store, id, scan, ForwardScanDirection, row);
+	IndexScanDesc scan;
+	bool		found;
 
+	Assert(n == pay_tables[id].index[index].n);
+	scan = BeginScan(store, id, index, keys, n, NULL);
+	found = NextRow(store, id, scan, ForwardScanDirection, row);
 	EndScan(scan);
 	return found;
 }
@@ -894,7 +898,7 @@ RememberedChannel(int route, const text *channel, const text *method)
 }
 
 static bool
-FindChannel(PayStore *store, int index, const Datum *keys, int route, const text *channel,
+FindChannel(PayStore *store, int index, const Datum *keys, int n, int route, const text *channel,
 			const text *method, PayChannel *row)
 {
 	MemoryContext old;
@@ -902,12 +906,12 @@ FindChannel(PayStore *store, int index, const Datum *keys, int route, const text
 
 	/* where all calls of a transaction see one snapshot, they see the channels that it sees */
 	if (IsolationUsesXactSnapshot())
-		return FindOne(store, PAY_CHANNEL_TABLE, index, keys, row);
+		return FindOne(store, PAY_CHANNEL_TABLE, index, keys, n, row);
 	PayFillCatalog(store->home);
 	i = RememberedChannel(route, channel, method);
 	if (i == remembered.n)
 	{
-		if (!FindOne(store, PAY_CHANNEL_TABLE, index, keys, row))
+		if (!FindOne(store, PAY_CHANNEL_TABLE, index, keys, n, row))
 			return false;
 		/* what a snapshot saw that is older than an invalidation we have heard of would be kept for ever */
 		if (store->heard != SharedInvalidMessageCounter || !pay_catalog.valid || store->damage != NULL)
@@ -927,7 +931,7 @@ PayFindChannel(PayStore *store, text *channel, text *method, PayChannel *row)
 {
 	Datum		keys[] = {PointerGetDatum(channel), PointerGetDatum(method)};
 
-	return FindChannel(store, CHANNEL_BY_NAME, keys, 0, channel, method, row);
+	return FindChannel(store, CHANNEL_BY_NAME, keys, lengthof(keys), 0, channel, method, row);
 }
 
 bool
@@ -935,7 +939,7 @@ PayFindRoute(PayStore *store, int route, PayChannel *row)
 {
 	Datum		key = Int16GetDatum((int16) route);
 
-	return FindChannel(store, CHANNEL_BY_ROUTE, &key, route, NULL, NULL, row);
+	return FindChannel(store, CHANNEL_BY_ROUTE, &key, 1, route, NULL, NULL, row);
 }
 
 bool
@@ -952,7 +956,7 @@ PayFindOrder(PayStore *store, text *merchant, text *order_no, PayPayment *row)
 	Datum		keys[] = {PointerGetDatum(merchant), PointerGetDatum(order_no)};
 
 	CheckMerchant(store, merchant);
-	return FindOne(store, PAY_PAYMENT_TABLE, PAYMENT_BY_ORDER, keys, row);
+	return FindOne(store, PAY_PAYMENT_TABLE, PAYMENT_BY_ORDER, keys, lengthof(keys), row);
 }
 
 bool
@@ -960,7 +964,7 @@ PayFindPayment(PayStore *store, PayNumber pay_no, PayPayment *row)
 {
 	Datum		key = UUIDPGetDatum(&pay_no);
 
-	if (!FindOne(store, PAY_PAYMENT_TABLE, PAYMENT_BY_NUMBER, &key, row))
+	if (!FindOne(store, PAY_PAYMENT_TABLE, PAYMENT_BY_NUMBER, &key, 1, row))
 		return false;
 	if (store->merchants == NIL)
 		return true;
@@ -988,7 +992,7 @@ PayFindAttempt(PayStore *store, PayNumber trade_no, PayAttempt *row)
 	Datum		key = UUIDPGetDatum(&trade_no);
 
 	return !IsHidden(store, PayPaymentNumber(trade_no)) &&
-		FindOne(store, PAY_ATTEMPT_TABLE, ATTEMPT_BY_NUMBER, &key, row);
+		FindOne(store, PAY_ATTEMPT_TABLE, ATTEMPT_BY_NUMBER, &key, 1, row);
 }
 
 bool
@@ -996,7 +1000,7 @@ PayFindMessage(PayStore *store, PayNumber pay_no, text *source, text *message_id
 {
 	Datum		keys[] = {UUIDPGetDatum(&pay_no), PointerGetDatum(source), PointerGetDatum(message_id)};
 
-	return !IsHidden(store, pay_no) && FindOne(store, PAY_EVENT_TABLE, EVENT_BY_MESSAGE, keys, row);
+	return !IsHidden(store, pay_no) && FindOne(store, PAY_EVENT_TABLE, EVENT_BY_MESSAGE, keys, lengthof(keys), row);
 }
 
 bool
@@ -1005,7 +1009,7 @@ PayFindReview(PayStore *store, int64 review_id, PayReview *row)
 	Datum		key = Int64GetDatum(review_id);
 
 	/* one of no payment is nobody's, and for who acts for all */
-	return FindOne(store, PAY_REVIEW_TABLE, REVIEW_BY_ID, &key, row) && !IsHidden(store, row->pay_no);
+	return FindOne(store, PAY_REVIEW_TABLE, REVIEW_BY_ID, &key, 1, row) && !IsHidden(store, row->pay_no);
 }
 
 bool
@@ -1016,7 +1020,7 @@ PayFindUnmatched(PayStore *store, text *source, text *trade_no, text *message_id
 		PointerGetDatum(message_id), PointerGetDatum(merchant)
 	};
 
-	return FindOne(store, PAY_REVIEW_TABLE, REVIEW_UNMATCHED, keys, row);
+	return FindOne(store, PAY_REVIEW_TABLE, REVIEW_UNMATCHED, keys, lengthof(keys), row);
 }
 
 bool
@@ -1025,7 +1029,8 @@ PayFindRefund(PayStore *store, text *merchant, text *refund_no, PayRefund *row)
 	Datum		keys[] = {PointerGetDatum(merchant), PointerGetDatum(refund_no)};
 
 	CheckMerchant(store, merchant);
-	return FindOne(store, PAY_REFUND_TABLE, REFUND_BY_NUMBER, keys, row) && !IsHidden(store, row->pay_no);
+	return FindOne(store, PAY_REFUND_TABLE, REFUND_BY_NUMBER, keys, lengthof(keys), row) &&
+		!IsHidden(store, row->pay_no);
 }
 
 bool
@@ -1033,7 +1038,7 @@ PayFindDatabase(PayStore *store, int64 system_identifier, PayDatabase *row)
 {
 	Datum		key = Int64GetDatum(system_identifier);
 
-	return FindOne(store, PAY_DATABASE_TABLE, DATABASE_BY_IDENTIFIER, &key, row);
+	return FindOne(store, PAY_DATABASE_TABLE, DATABASE_BY_IDENTIFIER, &key, 1, row);
 }
 
 bool
@@ -1041,7 +1046,7 @@ PayFindDispute(PayStore *store, int64 dispute_id, PayDispute *row)
 {
 	Datum		key = Int64GetDatum(dispute_id);
 
-	return FindOne(store, PAY_DISPUTE_TABLE, DISPUTE_BY_ID, &key, row) &&
+	return FindOne(store, PAY_DISPUTE_TABLE, DISPUTE_BY_ID, &key, 1, row) &&
 		!IsHidden(store, row->pay_no) && !IsHidden(store, row->other_pay_no);
 }
 
@@ -1051,7 +1056,7 @@ PayFindOpenDispute(PayStore *store, PayNumber pay_no, PayNumber other_pay_no, Pa
 	Datum		keys[] = {UUIDPGetDatum(&pay_no), UUIDPGetDatum(&other_pay_no)};
 
 	return !IsHidden(store, pay_no) && !IsHidden(store, other_pay_no) &&
-		FindOne(store, PAY_DISPUTE_TABLE, DISPUTE_BY_PAYMENTS, keys, row);
+		FindOne(store, PAY_DISPUTE_TABLE, DISPUTE_BY_PAYMENTS, keys, lengthof(keys), row);
 }
 
 bool
@@ -1062,7 +1067,7 @@ PayFindResource(PayStore *store, text *merchant, text *resource, PayResource *ro
 	/* what no merchant has to itself is for all */
 	if (VARSIZE_ANY_EXHDR(merchant) > 0)
 		CheckMerchant(store, merchant);
-	return FindOne(store, PAY_RESOURCE_TABLE, RESOURCE_BY_NAME, keys, row);
+	return FindOne(store, PAY_RESOURCE_TABLE, RESOURCE_BY_NAME, keys, lengthof(keys), row);
 }
 
 bool
@@ -1070,7 +1075,7 @@ PayFindHold(PayStore *store, PayNumber pay_no, text *resource, PayHold *row)
 {
 	Datum		keys[] = {UUIDPGetDatum(&pay_no), PointerGetDatum(resource)};
 
-	return !IsHidden(store, pay_no) && FindOne(store, PAY_HOLD_TABLE, HOLD_BY_RESOURCE, keys, row);
+	return !IsHidden(store, pay_no) && FindOne(store, PAY_HOLD_TABLE, HOLD_BY_RESOURCE, keys, lengthof(keys), row);
 }
 
 List *
@@ -1988,7 +1993,7 @@ PayReplaceChannel(PayStore *store, const PayChannel *new_row)
 	OpenTable  *open = OpenLocked(store, PAY_CHANNEL_TABLE);
 	PayChannel	old_row;
 
-	if (!FindOne(store, PAY_CHANNEL_TABLE, CHANNEL_BY_NAME, keys, &old_row) ||
+	if (!FindOne(store, PAY_CHANNEL_TABLE, CHANNEL_BY_NAME, keys, lengthof(keys), &old_row) ||
 		old_row.route != new_row->route)
 		return;
 	simple_table_tuple_delete(open->rel, &old_row.head.tid, GetActiveSnapshot());
