@@ -276,6 +276,7 @@ DecidePaying(const Request *request, PayAttempt *attempt, const PayChannel *chan
 {
 	bool		same_route = request->channel == NULL || request->channel->route == attempt->route;
 
+	Assert(channel != NULL);
 	if (HasLiveCredential(attempt, now))
 		return (Verdict) {JUST_ANSWER, PAY_IN_PROGRESS, attempt, "the customer can pay with this credential"};
 	if (ends)

@@ -192,6 +192,7 @@ ResolveForPayment(PayStore *store, PayReview *review, PayRecord *record, PayAtte
 	PayRefund	refund;
 	PayNews		news;
 
+	Assert(verdict < VERDICTS);
 	switch (verdict)
 	{
 		case ACCEPT:
