@@ -347,7 +347,10 @@ PayTakeWanted(PayStore *store, const PayPayment *payment, List *wanted)
 		hold.resource = want->name;
 		PayInsertHold(store, &hold);
 	}
-	/* where nobody pays or closes it, somebody must give them back; an order of amount 0 is paid and has no such time */
+	/*
+	 * Where nobody pays or closes it, somebody must give them back; an order of
+	 * amount 0 is paid and has no such time.
+	 */
 	if (payment->valid_until != PAY_NO_TIME)
 		PayQueueAttempt(store, payment->pay_no, 0, payment->valid_until);
 }

@@ -574,7 +574,8 @@ DecideHolds(PayStore *store, const PayRecord *record, const PayRecord *old, cons
 	if ((verdict.act != OPEN_ATTEMPT && verdict.act != HAND_OUT_AGAIN) ||
 		(request->holds == NIL && old == NULL))
 		return verdict;
-	if (request->holds != NIL && request->amount > 0 && (payment ? payment->valid_until : request->valid_until) == PAY_NO_TIME)
+	if (request->holds != NIL && request->amount > 0 &&
+		(payment ? payment->valid_until : request->valid_until) == PAY_NO_TIME)
 		ereport(ERROR,
 				(errcode(PAY_ERR_BAD_ARGUMENT),
 				 errmsg("holds need valid_for"),

@@ -993,7 +993,10 @@ ReportMismatch(PayStore *store, PayRecord *record, PayAttempt *attempt, const Pa
 
 static const char number_taken[] = "another payment of this merchant has a refund of this number";
 
-/* Write a refund that the channel started, which takes what is left and overdraws the rest; false if its number is taken. */
+/*
+ * Write a refund that the channel started, which takes what is left and overdraws
+ * the rest; false if its number is taken.
+ */
 static bool
 AddAdopted(PayStore *store, PayRecord *record, PayAttempt *attempt, PayRefund *refund, PayRefundState state,
 		   const text *channel_txn, PayNews *news)

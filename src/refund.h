@@ -68,7 +68,10 @@ extern void PayRefundCallbackArguments(FunctionCallInfo fcinfo, PayRefundReport 
 extern const char *PayFindReportedRefund(PayStore *store, const PayRefundReport *report, PayRecord *record,
 										 PayRefund *refund, bool *known);
 
-/* Was this message handled before?  Then the first answer again; else report->conflict is known.  refund may be NULL. */
+/*
+ * Was this message handled before?  Then the first answer again; else report->conflict
+ * is known.  refund may be NULL.
+ */
 extern bool PayAnswerRefundHandled(PayStore *store, const PayRecord *record, const PayRefund *refund,
 								   PayRefundReport *report, PayRefundAnswer *answer);
 

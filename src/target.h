@@ -33,7 +33,11 @@ typedef struct PayTarget
 	bool		indexes_open;	/* of one that is not kept */
 	int			n_indexes;		/* of one that is */
 	Oid		   *index;
-	/* once indexes were opened: those that may find a key of ours taken, and of these the ones of keys that others use */
+
+	/*
+	 * once indexes were opened: those that may find a key of ours taken, and of
+	 * these the ones of keys that others use
+	 */
 	List	   *arbiters;
 	List	   *contested;
 } PayTarget;

@@ -366,7 +366,7 @@ $context{types} = sub {
 		"SELECT hashtext(v::text), min(v), max(v) FROM (VALUES $list) t (v) GROUP BY 1", "SELECT * FROM (VALUES $list) s (v) JOIN (VALUES $list) t (v) USING (v)",
 		"COPY (SELECT v FROM (VALUES $list) t (v)) TO '/dev/null' (FORMAT binary)", "SELECT row_to_json(t) FROM (VALUES $list) t (v)",
 		("INSERT INTO fuzz.typed_$type (v) VALUES $list") x 2,
-		"COPY fuzz.typed_$type TO '$c->{directory}/$c->{name}.$type' (FORMAT binary)", 
+		"COPY fuzz.typed_$type TO '$c->{directory}/$c->{name}.$type' (FORMAT binary)",
 		(-e "$c->{directory}/$c->{name}.$type" ? "COPY fuzz.typed_$type FROM '$c->{directory}/$c->{name}.$type' (FORMAT binary)" : ()),
 		"SELECT v, count(*) OVER (ORDER BY v) FROM fuzz.typed_$type WHERE v = (SELECT v FROM fuzz.typed_$type LIMIT 1)", "DELETE FROM fuzz.typed_$type"));
 	$c->{calls}++;

@@ -179,7 +179,7 @@ sub ddl_commands
 		["CREATE RULE fuzz_rule AS ON UPDATE TO $t DO ALSO NOTHING", "DROP RULE fuzz_rule ON $t"],
 		["ALTER TABLE $t ENABLE ROW LEVEL SECURITY", "ALTER TABLE $t DISABLE ROW LEVEL SECURITY"],
 		["ALTER TABLE $t REPLICA IDENTITY FULL", "ALTER TABLE $t REPLICA IDENTITY " . ($table eq 'pay_task' ? 'FULL' : 'DEFAULT')],
-		["REVOKE EXECUTE ON FUNCTION $function->{signature} FROM $role", 
+		["REVOKE EXECUTE ON FUNCTION $function->{signature} FROM $role",
 			# another client may have given it the kind for one merchant
 			"SELECT $c->{schema}.pay_revoke('$role'), $c->{schema}.pay_grant('$role', substr('$role', 6))"],
 		["GRANT ALL ON TABLE $t TO $role", "REVOKE ALL ON TABLE $t FROM $role"],
