@@ -4,9 +4,9 @@
 # PGXS; PG_CONFIG=... chooses the PostgreSQL installation. installcheck tests on a
 # server that runs, whatever its settings; PGHOST, PGPORT and PGUSER say which one.
 # make test, make test-long, make test-alone, make test-versions, make test-fuzz,
-# make test-hard, make test-drivers, make demo, make bench: need nothing but Debian. They
-# install the packages that are missing, of the newest PostgreSQL that apt has (or
-# PG_CONFIG's), and work in a throw-away installation and server (test/with-server):
+# make test-hard, make test-drivers, make lint, make demo, make bench: need nothing but
+# Debian. They install the packages that are missing, of the newest PostgreSQL that apt
+# has (or PG_CONFIG's), and work in a throw-away installation and server (test/with-server):
 # nothing is installed into the system's PostgreSQL, nothing stays behind; but test-hard
 # keeps the PostgreSQL that it builds in a cache directory.
 
@@ -39,7 +39,7 @@ NO_LOCALE = 1
 NO_INSTALLCHECK = 1
 
 # Goals that must work before PostgreSQL's makefiles are installed.
-STANDALONE = test test-long test-alone test-versions test-fuzz test-hard test-drivers demo bench
+STANDALONE = test test-long test-alone test-versions test-fuzz test-hard test-drivers lint demo bench
 .PHONY: $(STANDALONE)
 
 ifneq ($(filter-out $(STANDALONE),$(or $(MAKECMDGOALS),all)),)
@@ -138,6 +138,11 @@ test-hard:
 test-drivers:
 	test/setup drivers
 	test/with-server test/drivers/run
+
+# What analyzers and checkers of layout and scripts find without running anything.
+lint:
+	test/setup lint
+	test/lint
 
 demo:
 	test/setup

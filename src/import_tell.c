@@ -378,6 +378,7 @@ CheckStates(PayOld *old)
 		won = won || (states[i] == PAY_PAID && old->state == PAY_PAID);
 		appendStringInfo(&of, "%s%s", i > 0 ? ", " : "", PayStateLabel(states[i]));
 	}
+	/* cppcheck-suppress uninitvar ; without attempts, no state is read */
 	follows = PayRollUp(old->n_attempts > 0 ? PAY_UNKNOWN : PAY_CREATED, states, old->n_attempts, won,
 						old->state == PAY_CLOSED || old->state == PAY_REVERSED);
 	if (follows == old->state)

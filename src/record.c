@@ -217,6 +217,7 @@ PayRecordRollUp(PayRecord *record, TimestampTz now)
 
 	for (i = 0; i < n; i++)
 		states[i] = (PayState) record->attempt[i]->state;
+	/* cppcheck-suppress uninitvar ; without attempts, no state is read */
 	record->payment.state = PayRollUp((PayState) record->payment.state, states, n,
 									  record->payment.winner > 0, PayIsToEnd(&record->payment, now));
 }

@@ -90,7 +90,7 @@ my %debian = (
 	'apt-cache' => '[ "$1" != pkgnames ] || echo postgresql-17',
 	'dpkg-query' => 'echo not-installed');
 my $debian = machine('debian', %debian);
-foreach my $goal (qw(test demo bench test-fuzz test-hard test-versions))
+foreach my $goal (qw(test lint demo bench test-fuzz test-hard test-versions))
 {
 	my $needs = $goal eq 'test-versions' ? 'debootstrap' : 'postgresql-17 postgresql-server-dev-17';
 
