@@ -181,7 +181,9 @@ PayRecordCare(const PayRecord *record, const PayAttempt *attempt)
 {
 	if (!PayAttemptIsOpen((PayState) attempt->state))
 		return PAY_NO_CARE;
-	return attempt->state == PAY_CLOSING || !PayPaymentWaits(&record->payment) ? PAY_END : PAY_WATCH;
+	/* an order that was to end is, also when an older answer said since that the attempt is authorized */
+	return attempt->state == PAY_CLOSING || record->payment.end_requested ||
+		!PayPaymentWaits(&record->payment) ? PAY_END : PAY_WATCH;
 }
 
 PayAttempt *

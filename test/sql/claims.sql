@@ -585,3 +585,12 @@ CREATE TEMP TABLE rest AS SELECT merchant, action, trade_no, refund_no FROM pay_
 SELECT count(*) > 100 AS handed_out, count(*) - count(DISTINCT (trade_no, coalesce(refund_no, ''))) AS twice FROM rest;
 SELECT * FROM pay_claim(worker => 'last', max_tasks => 10000, lease => '1 h');
 DROP TABLE rest;
+
+-- An order that is to end is ended, also when an answer to an older question says that the attempt is authorized.
+SELECT claims_test.open('END');
+SELECT claims_test.report('END', 'authorized');
+SELECT decision, state FROM pay_close('END', 'claim', 'the customer gave up');
+SELECT claims_test.report('END', 'authorized');
+SELECT * FROM claims_test.claim();
+SELECT claims_test.report('END', 'reversed');
+SELECT test.states('claim', 'END');
