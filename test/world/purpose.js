@@ -169,6 +169,19 @@ const alone = {
 		await does(trade_no, 'lose');
 		await does(trade_no, 'win');
 	},
+	// the message of the authorization comes late; then somebody asks for the capture again, before anybody asks the channel
+	'captured': async (o) => {
+		const trade_no = await sends(o, { method: 'card' });
+		const capture = { trade_no, amount: o.amount };
+		await does(trade_no, 'authorized');
+		await becomes(trade_no, 'authorized');
+		isAnswered(o, 'capture', await step(trade_no, 'capturing', 'packed'), 'applied');
+		await sure(channel, 'capture', capture);
+		await does(trade_no, 'tell');
+		if (isAnswered(o, 'another capture', await step(trade_no, 'capturing', 'packed again'), 'unchanged') === 'applied') await sure(channel, 'capture', capture);
+		await does(trade_no, 'paid');
+		await becomes(trade_no, 'paid');
+	},
 };
 
 // ---- with workers ----
@@ -198,19 +211,6 @@ const together = {
 		await does(trade_no, 'authorized');
 		await becomes(trade_no, 'authorized');
 		await ends(o, trade_no, 'reversed');
-	},
-	// the message of the authorization comes late; then somebody asks for the capture again
-	'captured': async (o) => {
-		const trade_no = await sends(o, { method: 'card' });
-		const capture = { trade_no, amount: o.amount };
-		await does(trade_no, 'authorized');
-		await becomes(trade_no, 'authorized');
-		isAnswered(o, 'capture', await step(trade_no, 'capturing', 'packed'), 'applied');
-		await sure(channel, 'capture', capture);
-		await does(trade_no, 'tell');
-		if (isAnswered(o, 'another capture', await step(trade_no, 'capturing', 'packed again'), 'unchanged') === 'applied') await sure(channel, 'capture', capture);
-		await does(trade_no, 'paid');
-		await becomes(trade_no, 'paid');
 	},
 	'looks alike': async (o) => {
 		const payer = { payer: 'P-payer', amount: 7000 };
