@@ -25,6 +25,15 @@ $node->safe_psql('postgres', 'CREATE DATABASE shop');
 $node->safe_psql('shop', 'CREATE SCHEMA pay; CREATE EXTENSION pay_idem SCHEMA pay; SELECT pay.pay_install();
 	ALTER DATABASE shop SET search_path = "$user", public, pay');
 $node->safe_psql('shop', $_) foreach blocks($text, 'Programs', 'sql');
+# How long credentials are to live: an attempt that is over has none any more.
+$node->safe_psql('shop', <<'SQL');
+	CREATE TABLE lives (trade_no uuid, how_long interval);
+	GRANT INSERT ON lives TO shop_web;
+	CREATE FUNCTION note_credential() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN INSERT INTO lives VALUES (NEW.trade_no, NEW.credential_expires_at - clock_timestamp()); RETURN NULL; END $$;
+	CREATE TRIGGER note_credential AFTER UPDATE ON pay.pay_attempt FOR EACH ROW
+		WHEN (OLD.credential IS NULL AND NEW.credential IS NOT NULL) EXECUTE FUNCTION note_credential();
+SQL
 my ($expected) = blocks($text, 'Programs', 'text');
 
 # ---- pgbouncer, with the settings that the guide names and one connection to the server
@@ -120,9 +129,9 @@ sub play
 # What is in the database after a program, whatever it says itself.
 my $found = <<'SQL';
 	SELECT p.state::text, p.amount, p.payer, p.metadata, date_trunc('minute', p.valid_until - p.created_at + '30 s'),
-		date_trunc('minute', a.credential_expires_at - e.recorded_at + '30 s'),
+		date_trunc('minute', l.how_long + '30 s'),
 		r.amount, r.state, r.reason, h.resource, h.state, (SELECT count(*) FROM parcel WHERE order_no = p.order_no)
-	FROM pay_payment p JOIN pay_attempt a USING (pay_no) JOIN pay_event e ON e.pay_no = p.pay_no AND e.source = 'credential'
+	FROM pay_payment p JOIN pay_attempt a USING (pay_no) JOIN lives l USING (trade_no)
 		JOIN pay_refund r ON r.pay_no = p.pay_no JOIN pay_hold h ON h.pay_no = p.pay_no
 	WHERE p.order_no = '%1$s'
 	UNION ALL SELECT 'nothing', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
