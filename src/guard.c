@@ -276,10 +276,11 @@ TakeBack(PayRecord *record, const DirectUpdate *update)
 	record->payment.state = before->state;
 	record->payment.winner = before->winner;
 	record->payment.amount_collected = before->amount_collected;
-	record->payment.end_requested = update->after->payment.end_requested;
+	record->payment.end_requested = before->end_requested;
 	/* what the queue knows of the attempts is from before the UPDATE */
 	for (i = 0; i < record->payment.routes.n; i++)
 		record->queued[i] = PayRecordCare(record, record->attempt[i]);
+	record->payment.end_requested = update->after->payment.end_requested;
 }
 
 /*

@@ -594,3 +594,8 @@ SELECT claims_test.report('END', 'authorized');
 SELECT * FROM claims_test.claim();
 SELECT claims_test.report('END', 'reversed');
 SELECT test.states('claim', 'END');
+
+-- A direct UPDATE that asks for the end queues it at once, too.
+SELECT claims_test.open('UPDATED');
+UPDATE pay_payment SET state = 'closing', end_requested = true WHERE merchant = 'claim' AND order_no = 'UPDATED';
+SELECT * FROM claims_test.queue('UPDATED');
